@@ -1,0 +1,21 @@
+EXTENSION = webhooks
+EXTVERSION = $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" webhooks.control)
+
+MODULE_big = webhooks
+OBJS = $(patsubst %.c,%.o,$(wildcard src/*.c src/core/*.c src/worker/*.c src/sql/*.c))
+DATA = $(wildcard sql/webhooks--*.sql)
+
+PG_CPPFLAGS = -I$(srcdir)/src -DWH_VERSION='"$(EXTVERSION)"' $(shell pkg-config --cflags libcurl libcrypto)
+PG_CFLAGS = -std=gnu11 -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare \
+	-Wno-missing-field-initializers -Wno-cast-function-type -Wno-declaration-after-statement -Wshadow=local
+SHLIB_LINK = $(shell pkg-config --libs libcurl libcrypto) -lpthread -Wl,--version-script=$(srcdir)/src/exports.map
+
+# The functions do too much for the JIT compiler to inline them, so it needs no second build of them.
+override with_llvm = no
+
+PG_CONFIG ?= pg_config
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+include $(PGXS)
+
+# PGXS knows no header dependencies; the sources are few enough to follow them all.
+$(OBJS): $(wildcard src/*.h src/*/*.h) webhooks.control Makefile

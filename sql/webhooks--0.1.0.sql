@@ -1,0 +1,547 @@
+-- complain if script is sourced in psql, rather than via CREATE EXTENSION
+\echo Use "CREATE EXTENSION webhooks" to load this file. \quit
+
+CREATE SCHEMA webhooks;
+COMMENT ON SCHEMA webhooks IS 'webhooks: dispatched in a transaction, delivered by a background worker';
+
+
+-- ---------------------------------------------------------------------------------------------------------------------
+-- Configuration
+-- ---------------------------------------------------------------------------------------------------------------------
+
+CREATE TABLE webhooks.endpoints (
+	endpoint_id uuid PRIMARY KEY,
+	tenant_id text COLLATE "C" NOT NULL,
+	url text NOT NULL,
+	event_types text[] NOT NULL,
+	state text NOT NULL DEFAULT 'active' CHECK (state IN ('active', 'paused', 'disabled')),
+	disabled_reason text,
+	description text,
+	filter jsonpath,
+	headers jsonb NOT NULL,
+	signature_schemes text[] NOT NULL,
+	payload_format text NOT NULL,
+	api_version text,
+	retry_schedule interval[],
+	retry_on text,
+	timeout interval,
+	rate_limit real,
+	max_in_flight integer,
+	ordering text NOT NULL,
+	metadata jsonb NOT NULL,
+	created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	updated_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	CHECK ((state = 'disabled') = (disabled_reason IS NOT NULL))
+);
+CREATE INDEX endpoints_tenant_id_idx ON webhooks.endpoints (tenant_id);
+COMMENT ON TABLE webhooks.endpoints IS 'where events are delivered: one row an address that subscribed; an option that is NULL follows its setting';
+COMMENT ON COLUMN webhooks.endpoints.tenant_id IS 'whose endpoint it is; the empty string where no tenant was named';
+COMMENT ON COLUMN webhooks.endpoints.event_types IS 'patterns: an exact event type, * or order.* (whatever begins with "order.")';
+COMMENT ON COLUMN webhooks.endpoints.state IS 'active; paused: events go on queueing and none is sent; disabled: no new deliveries, those queued are held';
+COMMENT ON COLUMN webhooks.endpoints.retry_schedule IS 'waits between attempts; NULL follows webhooks.retry_schedule';
+
+-- Apart from endpoints, so that whoever may read endpoints cannot read these.
+CREATE TABLE webhooks.endpoint_secrets (
+	endpoint_id uuid NOT NULL,
+	secret text NOT NULL,
+	created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	expires_at timestamptz
+);
+CREATE INDEX endpoint_secrets_endpoint_id_idx ON webhooks.endpoint_secrets (endpoint_id);
+COMMENT ON TABLE webhooks.endpoint_secrets IS 'what requests are signed with: the current secret (expires_at is NULL) and, during a rotation''s overlap, older ones';
+
+
+-- ---------------------------------------------------------------------------------------------------------------------
+-- Events and deliveries
+--
+-- The partitioned tables have no index of their own, each partition has: an index of the parent would be dumped twice and
+-- make the restore fail. The dated partitions are no members of the extension, so that pg_dump writes them out.
+-- ---------------------------------------------------------------------------------------------------------------------
+
+CREATE TABLE webhooks.events (
+	event_id uuid NOT NULL,
+	tenant_id text COLLATE "C" NOT NULL,
+	event_type text NOT NULL,
+	payload jsonb NOT NULL,
+	occurred_at timestamptz NOT NULL,
+	created_at timestamptz NOT NULL
+) PARTITION BY RANGE (event_id);
+COMMENT ON TABLE webhooks.events IS 'what was dispatched: once, however many endpoints get it; insert-only; partitioned by day (ids sort by time)';
+
+CREATE TABLE webhooks.events_default PARTITION OF webhooks.events DEFAULT;
+ALTER TABLE webhooks.events_default ADD PRIMARY KEY (event_id);
+COMMENT ON TABLE webhooks.events_default IS 'events that found no partition, and events past retention that a delivery still needs';
+
+CREATE TABLE webhooks.queue (
+	delivery_id uuid PRIMARY KEY,
+	event_id uuid NOT NULL,
+	endpoint_id uuid NOT NULL,
+	due_at timestamptz NOT NULL,
+	attempts integer NOT NULL DEFAULT 0
+) WITH (autovacuum_vacuum_threshold = 10000, autovacuum_vacuum_scale_factor = 0.05);
+CREATE INDEX queue_endpoint_id_due_at_idx ON webhooks.queue (endpoint_id, due_at, delivery_id);
+COMMENT ON TABLE webhooks.queue IS 'deliveries that are not finished; a row goes when its delivery ends';
+COMMENT ON COLUMN webhooks.queue.attempts IS 'attempts made so far, since the dispatch or the last replay';
+
+CREATE TABLE webhooks.attempts (
+	delivery_id uuid NOT NULL,
+	event_id uuid NOT NULL,
+	endpoint_id uuid NOT NULL,
+	tenant_id text COLLATE "C" NOT NULL,
+	url text NOT NULL,
+	attempt integer NOT NULL,
+	attempted_at timestamptz NOT NULL,
+	duration_ms real,
+	outcome text NOT NULL,
+	status_code integer,
+	error_class text,
+	error text,
+	response_headers jsonb,
+	response_body text,
+	remote_address inet,
+	next_attempt_at timestamptz
+) PARTITION BY RANGE (attempted_at);
+COMMENT ON TABLE webhooks.attempts IS 'one row for every request made, and for every delivery cancelled; insert-only; partitioned by day';
+COMMENT ON COLUMN webhooks.attempts.attempt IS 'the first request is 1; a replay counts anew; of a cancelled delivery, the requests made before';
+COMMENT ON COLUMN webhooks.attempts.outcome IS 'succeeded, retrying, dead_letter or cancelled';
+COMMENT ON COLUMN webhooks.attempts.response_body IS 'its first webhooks.response_body_limit bytes; NULs and broken UTF-8 are replaced by U+FFFD';
+
+CREATE TABLE webhooks.attempts_default PARTITION OF webhooks.attempts DEFAULT;
+CREATE INDEX attempts_default_delivery_id_idx ON webhooks.attempts_default (delivery_id);
+COMMENT ON TABLE webhooks.attempts_default IS 'attempts that found no partition';
+
+CREATE TABLE webhooks.dead_letters (
+	delivery_id uuid PRIMARY KEY,
+	event_id uuid NOT NULL,
+	endpoint_id uuid NOT NULL,
+	tenant_id text COLLATE "C" NOT NULL,
+	reason text NOT NULL,
+	attempts integer NOT NULL,
+	last_status_code integer,
+	error_class text,
+	last_error text,
+	dead_at timestamptz NOT NULL
+);
+CREATE INDEX dead_letters_endpoint_id_dead_at_idx ON webhooks.dead_letters (endpoint_id, dead_at);
+COMMENT ON TABLE webhooks.dead_letters IS 'deliveries given up, until replayed, discarded or past webhooks.dead_letter_retention';
+COMMENT ON COLUMN webhooks.dead_letters.reason IS 'exhausted, permanent, gone, expired or blocked_address';
+
+-- One call a statement: two in one statement fail.
+SELECT pg_catalog.pg_extension_config_dump('webhooks.endpoints', '');
+SELECT pg_catalog.pg_extension_config_dump('webhooks.endpoint_secrets', '');
+SELECT pg_catalog.pg_extension_config_dump('webhooks.events_default', '');
+SELECT pg_catalog.pg_extension_config_dump('webhooks.queue', '');
+SELECT pg_catalog.pg_extension_config_dump('webhooks.attempts_default', '');
+SELECT pg_catalog.pg_extension_config_dump('webhooks.dead_letters', '');
+
+
+-- ---------------------------------------------------------------------------------------------------------------------
+-- What can be read
+-- ---------------------------------------------------------------------------------------------------------------------
+
+CREATE FUNCTION webhooks.in_flight(OUT delivery_id uuid, OUT endpoint_id uuid, OUT started_at timestamptz, OUT worker_pid integer)
+RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'wh_sql_in_flight';
+COMMENT ON FUNCTION webhooks.in_flight() IS 'the requests that workers of this database have sent and not yet recorded';
+
+CREATE VIEW webhooks.in_flight AS SELECT * FROM webhooks.in_flight();
+COMMENT ON VIEW webhooks.in_flight IS 'the requests that workers of this database have sent and not yet recorded';
+
+CREATE VIEW webhooks.deliveries WITH (security_invoker = true) AS
+SELECT d.delivery_id, d.event_id, d.endpoint_id,
+	coalesce(ev.tenant_id, ep.tenant_id, last.tenant_id) AS tenant_id,
+	ev.event_type,
+	coalesce(ep.url, last.url) AS url,
+	CASE
+		WHEN d.place <> 'queue' THEN d.state
+		WHEN f.delivery_id IS NOT NULL THEN 'in_flight'
+		WHEN ep.state <> 'active' THEN 'held'
+		WHEN d.attempts > 0 THEN 'retrying'
+		ELSE 'pending'
+	END AS state,
+	d.attempts,
+	last.status_code AS last_status_code,
+	last.error_class,
+	last.error AS last_error,
+	last.duration_ms,
+	d.next_attempt_at,
+	ev.created_at,
+	d.completed_at
+FROM (
+	SELECT q.delivery_id, q.event_id, q.endpoint_id, 'queue' AS place, NULL AS state, q.attempts,
+		q.due_at AS next_attempt_at, NULL::timestamptz AS completed_at
+	FROM webhooks.queue q
+	UNION ALL
+	SELECT l.delivery_id, l.event_id, l.endpoint_id, 'dead_letters', 'dead_letter', l.attempts, NULL, l.dead_at
+	FROM webhooks.dead_letters l
+	UNION ALL
+	SELECT a.delivery_id, a.event_id, a.endpoint_id, 'attempts', a.outcome, a.attempt, NULL,
+		a.attempted_at + coalesce(a.duration_ms, 0) * interval '1 millisecond'
+	FROM webhooks.attempts a
+	WHERE NOT EXISTS (SELECT FROM webhooks.queue q WHERE q.delivery_id = a.delivery_id)
+		AND NOT EXISTS (SELECT FROM webhooks.dead_letters l WHERE l.delivery_id = a.delivery_id)
+		-- the last to end says how the delivery ended, even if it was cancelled while a request was under way
+		AND NOT EXISTS (
+			SELECT FROM webhooks.attempts b
+			WHERE b.delivery_id = a.delivery_id
+				AND (b.attempted_at + coalesce(b.duration_ms, 0) * interval '1 millisecond', b.attempt)
+					> (a.attempted_at + coalesce(a.duration_ms, 0) * interval '1 millisecond', a.attempt))
+) d
+LEFT JOIN webhooks.events ev ON ev.event_id = d.event_id
+LEFT JOIN webhooks.endpoints ep ON ep.endpoint_id = d.endpoint_id
+LEFT JOIN webhooks.in_flight f ON f.delivery_id = d.delivery_id
+LEFT JOIN LATERAL (
+	SELECT a.tenant_id, a.url, a.status_code, a.error_class, a.error, a.duration_ms
+	FROM webhooks.attempts a
+	WHERE a.delivery_id = d.delivery_id
+	ORDER BY a.attempted_at DESC, a.attempt DESC
+	LIMIT 1
+) last ON true;
+COMMENT ON VIEW webhooks.deliveries IS 'one row a delivery, whether queued, dead or ended, with its state and its last attempt';
+
+CREATE VIEW webhooks.delivery_log WITH (security_invoker = true) AS
+SELECT a.attempted_at, ev.event_type, a.url, a.attempt, a.outcome, a.status_code, a.error_class, a.error, a.duration_ms,
+	a.next_attempt_at, a.remote_address, a.response_headers, a.response_body,
+	a.tenant_id, a.delivery_id, a.event_id, a.endpoint_id
+FROM webhooks.attempts a
+LEFT JOIN webhooks.events ev ON ev.event_id = a.event_id;
+COMMENT ON VIEW webhooks.delivery_log IS 'one row an attempt, with its event type and the address it went to; ORDER BY attempted_at DESC for the newest first';
+
+
+-- ---------------------------------------------------------------------------------------------------------------------
+-- Endpoints
+-- ---------------------------------------------------------------------------------------------------------------------
+
+CREATE FUNCTION webhooks.register_endpoint(
+	url text,
+	event_types text[] DEFAULT '{*}',
+	tenant_id text DEFAULT NULL,
+	description text DEFAULT NULL,
+	filter jsonpath DEFAULT NULL,
+	headers jsonb DEFAULT '{}',
+	secret text DEFAULT NULL,
+	signature_schemes text[] DEFAULT '{v1}',
+	payload_format text DEFAULT 'standard',
+	api_version text DEFAULT NULL,
+	retry_schedule interval[] DEFAULT NULL,
+	retry_on text DEFAULT NULL,
+	timeout interval DEFAULT NULL,
+	rate_limit real DEFAULT NULL,
+	max_in_flight integer DEFAULT NULL,
+	ordering text DEFAULT 'none',
+	client_certificate text DEFAULT NULL,
+	client_key text DEFAULT NULL,
+	metadata jsonb DEFAULT '{}',
+	OUT endpoint_id uuid,
+	OUT secret text)
+LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'wh_sql_register_endpoint';
+COMMENT ON FUNCTION webhooks.register_endpoint(text, text[], text, text, jsonpath, jsonb, text, text[], text, text, interval[], text, interval, real, integer, text, text, text, jsonb)
+IS 'subscribes a URL to event types; the secret is shown here and by rotate_secret, never again';
+
+CREATE FUNCTION webhooks.pause_endpoint(endpoint_id uuid) RETURNS void
+LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'wh_sql_pause_endpoint';
+COMMENT ON FUNCTION webhooks.pause_endpoint(uuid) IS 'events go on queueing for the endpoint and nothing is sent';
+
+CREATE FUNCTION webhooks.resume_endpoint(endpoint_id uuid) RETURNS void
+LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'wh_sql_resume_endpoint';
+COMMENT ON FUNCTION webhooks.resume_endpoint(uuid) IS 'sends again to a paused endpoint, what queued meanwhile first';
+
+CREATE FUNCTION webhooks.disable_endpoint(endpoint_id uuid, reason text DEFAULT 'manual') RETURNS void
+LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'wh_sql_disable_endpoint';
+COMMENT ON FUNCTION webhooks.disable_endpoint(uuid, text) IS 'no new deliveries for the endpoint; those queued are held';
+
+CREATE FUNCTION webhooks.enable_endpoint(endpoint_id uuid) RETURNS void
+LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'wh_sql_enable_endpoint';
+COMMENT ON FUNCTION webhooks.enable_endpoint(uuid) IS 'takes a disabled endpoint back into service; the deliveries held go on';
+
+CREATE FUNCTION webhooks.remove_endpoint(endpoint_id uuid) RETURNS void
+LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'wh_sql_remove_endpoint';
+COMMENT ON FUNCTION webhooks.remove_endpoint(uuid) IS 'cancels the endpoint''s queued deliveries and forgets it; its history stays until retention';
+
+CREATE FUNCTION webhooks.rotate_secret(endpoint_id uuid, overlap interval DEFAULT '24 hours', secret text DEFAULT NULL) RETURNS text
+LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'wh_sql_rotate_secret';
+COMMENT ON FUNCTION webhooks.rotate_secret(uuid, interval, text) IS 'gives the endpoint a new secret and returns it; during the overlap both sign';
+
+CREATE FUNCTION webhooks.check_url(url text, OUT allowed boolean, OUT reason text)
+LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'wh_sql_check_url';
+COMMENT ON FUNCTION webhooks.check_url(text) IS 'whether a URL could be registered, and if not, why';
+
+CREATE FUNCTION webhooks.endpoint_changed() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME', 'wh_sql_endpoint_changed';
+COMMENT ON FUNCTION webhooks.endpoint_changed() IS 'internal: tells sessions and workers that what they know of endpoints is out of date';
+
+CREATE TRIGGER endpoint_changed AFTER INSERT OR UPDATE OR DELETE ON webhooks.endpoints
+	FOR EACH ROW EXECUTE FUNCTION webhooks.endpoint_changed();
+CREATE TRIGGER endpoints_truncated AFTER TRUNCATE ON webhooks.endpoints
+	FOR EACH STATEMENT EXECUTE FUNCTION webhooks.endpoint_changed();
+CREATE TRIGGER endpoint_changed AFTER INSERT OR UPDATE OR DELETE ON webhooks.endpoint_secrets
+	FOR EACH ROW EXECUTE FUNCTION webhooks.endpoint_changed();
+
+
+-- ---------------------------------------------------------------------------------------------------------------------
+-- Events
+-- ---------------------------------------------------------------------------------------------------------------------
+
+CREATE FUNCTION webhooks.dispatch(
+	event_type text,
+	payload jsonb,
+	tenant_id text DEFAULT NULL,
+	endpoint_ids uuid[] DEFAULT NULL,
+	idempotency_key text DEFAULT NULL,
+	ordering_key text DEFAULT NULL,
+	coalesce_key text DEFAULT NULL,
+	occurred_at timestamptz DEFAULT NULL,
+	deliver_at timestamptz DEFAULT NULL,
+	expires_at timestamptz DEFAULT NULL,
+	headers jsonb DEFAULT NULL) RETURNS uuid
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'wh_sql_dispatch';
+COMMENT ON FUNCTION webhooks.dispatch(text, jsonb, text, uuid[], text, text, text, timestamptz, timestamptz, timestamptz, jsonb)
+IS 'sends an event, once this transaction commits, to every endpoint of the tenant that subscribed; returns its id';
+
+CREATE FUNCTION webhooks.delivery_id_range(event_id uuid, OUT low uuid, OUT high uuid)
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+BEGIN ATOMIC
+	-- a delivery's id begins with the first eight bytes of its event's
+	SELECT (pg_catalog.left(event_id::text, 18) || '-0000-000000000000')::uuid,
+		(pg_catalog.left(event_id::text, 18) || '-ffff-ffffffffffff')::uuid;
+END;
+COMMENT ON FUNCTION webhooks.delivery_id_range(uuid) IS 'internal: the range in which the ids of an event''s deliveries lie';
+
+CREATE FUNCTION webhooks.dispatch_status(
+	event_id uuid,
+	OUT delivery_id uuid,
+	OUT endpoint_id uuid,
+	OUT url text,
+	OUT state text,
+	OUT attempts integer,
+	OUT last_status_code integer,
+	OUT error_class text,
+	OUT last_error text,
+	OUT duration_ms real,
+	OUT next_attempt_at timestamptz) RETURNS SETOF record
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	session_tenant text := nullif(current_setting('webhooks.tenant_id', true), '');
+BEGIN
+	IF dispatch_status.event_id IS NULL OR NOT EXISTS (
+		SELECT FROM webhooks.events e
+		WHERE e.event_id = dispatch_status.event_id AND e.tenant_id = coalesce(session_tenant, e.tenant_id))
+	THEN
+		RAISE no_data_found USING
+			MESSAGE = format('event %s does not exist', coalesce(dispatch_status.event_id::text, 'NULL')),
+			HINT = 'It may have been dropped after webhooks.retention.';
+	END IF;
+
+	RETURN QUERY
+	SELECT d.delivery_id, d.endpoint_id, d.url, d.state, d.attempts, d.last_status_code, d.error_class, d.last_error,
+		d.duration_ms, d.next_attempt_at
+	FROM webhooks.delivery_id_range(dispatch_status.event_id) r, webhooks.deliveries d
+	WHERE d.delivery_id BETWEEN r.low AND r.high AND d.event_id = dispatch_status.event_id
+	ORDER BY d.delivery_id;
+END;
+$$;
+COMMENT ON FUNCTION webhooks.dispatch_status(uuid) IS 'how each delivery of an event stands';
+
+
+-- ---------------------------------------------------------------------------------------------------------------------
+-- Dead letters and replays
+-- ---------------------------------------------------------------------------------------------------------------------
+
+CREATE FUNCTION webhooks.replay_delivery(delivery_id uuid) RETURNS uuid
+LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'wh_sql_replay_delivery';
+COMMENT ON FUNCTION webhooks.replay_delivery(uuid) IS 'sends a delivery again, whether dead, ended or waiting: same webhook-id, the full retry schedule';
+
+CREATE FUNCTION webhooks.replay_failed(endpoint_id uuid, since timestamptz, until timestamptz DEFAULT now()) RETURNS bigint
+LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'wh_sql_replay_failed';
+COMMENT ON FUNCTION webhooks.replay_failed(uuid, timestamptz, timestamptz) IS 'replays the endpoint''s dead letters of a time; returns how many';
+
+CREATE FUNCTION webhooks.discard_dead_letter(delivery_id uuid) RETURNS void
+LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'wh_sql_discard_dead_letter';
+COMMENT ON FUNCTION webhooks.discard_dead_letter(uuid) IS 'removes a dead letter; its attempts stay until retention';
+
+
+-- ---------------------------------------------------------------------------------------------------------------------
+-- Delivering
+-- ---------------------------------------------------------------------------------------------------------------------
+
+CREATE PROCEDURE webhooks.deliver_due(
+	max_deliveries integer DEFAULT 1000,
+	time_limit interval DEFAULT '30 seconds',
+	INOUT attempted bigint DEFAULT NULL,
+	INOUT succeeded bigint DEFAULT NULL,
+	INOUT retried bigint DEFAULT NULL,
+	INOUT dead_lettered bigint DEFAULT NULL)
+LANGUAGE c AS 'MODULE_PATHNAME', 'wh_sql_deliver_due';
+COMMENT ON PROCEDURE webhooks.deliver_due(integer, interval, bigint, bigint, bigint, bigint)
+IS 'delivers what is due from this session, for endpoints that no worker serves; commits as it goes';
+
+CREATE FUNCTION webhooks.wait_until_idle(timeout interval DEFAULT '30 seconds') RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	deadline timestamptz := clock_timestamp() + timeout;
+BEGIN
+	IF timeout IS NULL OR timeout < interval '0' THEN
+		RAISE invalid_parameter_value USING MESSAGE = 'timeout must not be negative or NULL';
+	END IF;
+	IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
+		RAISE invalid_transaction_state USING
+			MESSAGE = format('wait_until_idle cannot see deliveries end in a %s transaction', current_setting('transaction_isolation')),
+			HINT = 'Call it in a READ COMMITTED transaction.';
+	END IF;
+
+	LOOP
+		IF NOT EXISTS (SELECT FROM webhooks.in_flight)
+			AND NOT EXISTS (
+				SELECT FROM webhooks.endpoints e
+				WHERE e.state = 'active' AND EXISTS (
+					SELECT FROM webhooks.queue q
+					WHERE q.endpoint_id = e.endpoint_id AND q.due_at <= clock_timestamp()))
+		THEN
+			RETURN true;
+		END IF;
+		IF clock_timestamp() >= deadline THEN
+			RETURN false;
+		END IF;
+		PERFORM pg_sleep(0.005);
+	END LOOP;
+END;
+$$;
+COMMENT ON FUNCTION webhooks.wait_until_idle(interval) IS 'waits until nothing is due and nothing in flight; false when the timeout passes first';
+
+
+-- ---------------------------------------------------------------------------------------------------------------------
+-- Partitions and retention
+-- ---------------------------------------------------------------------------------------------------------------------
+
+CREATE FUNCTION webhooks.event_id_floor(at timestamptz) RETURNS uuid
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+BEGIN ATOMIC
+	-- the smallest UUIDv7 of a moment: 48 bits of Unix milliseconds, zeros after
+	SELECT pg_catalog.rpad(pg_catalog.lpad(pg_catalog.to_hex(
+		pg_catalog.floor(EXTRACT(epoch FROM at) * 1000)::bigint), 12, '0'), 32, '0')::uuid;
+END;
+COMMENT ON FUNCTION webhooks.event_id_floor(timestamptz) IS 'internal: the smallest event id of a moment';
+
+CREATE FUNCTION webhooks.make_partition(parent regclass, day date) RETURNS text
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' SET "TimeZone" = 'UTC'
+AS $$
+DECLARE
+	parent_name text := (SELECT relname FROM pg_class WHERE oid = parent);
+	name text := parent_name || to_char(day, '_YYYYMMDD');
+	key text := CASE parent_name WHEN 'events' THEN 'event_id' ELSE 'attempted_at' END;
+	low text := CASE parent_name WHEN 'events' THEN webhooks.event_id_floor(day::timestamptz)::text ELSE day::timestamptz::text END;
+	high text := CASE parent_name WHEN 'events' THEN webhooks.event_id_floor((day + 1)::timestamptz)::text ELSE (day + 1)::timestamptz::text END;
+BEGIN
+	-- ATTACH wants this lock anyway; taken first, no row slips into the default partition between the move and it.
+	EXECUTE format('LOCK TABLE webhooks.%I IN ACCESS EXCLUSIVE MODE', parent_name || '_default');
+	EXECUTE format('CREATE TABLE webhooks.%I (LIKE %s INCLUDING DEFAULTS INCLUDING COMMENTS)', name, parent);
+	EXECUTE format('WITH moved AS (DELETE FROM webhooks.%1$I WHERE %2$I >= %3$L AND %2$I < %4$L RETURNING *)
+		INSERT INTO webhooks.%5$I SELECT * FROM moved', parent_name || '_default', key, low, high, name);
+	IF parent_name = 'events' THEN
+		EXECUTE format('ALTER TABLE webhooks.%I ADD PRIMARY KEY (event_id)', name);
+	ELSE
+		EXECUTE format('CREATE INDEX ON webhooks.%I (delivery_id)', name);
+	END IF;
+	EXECUTE format('ALTER TABLE %s ATTACH PARTITION webhooks.%I FOR VALUES FROM (%L) TO (%L)', parent, name, low, high);
+	RETURN 'made ' || name;
+END;
+$$;
+COMMENT ON FUNCTION webhooks.make_partition(regclass, date) IS 'internal: makes a day''s partition of events or attempts and moves the day''s rows there';
+
+CREATE FUNCTION webhooks.drop_partition(parent regclass, part regclass) RETURNS text
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' SET "TimeZone" = 'UTC'
+AS $$
+DECLARE
+	name text := part::text;
+BEGIN
+	EXECUTE format('ALTER TABLE %s DETACH PARTITION %s', parent, part);
+	IF parent = 'webhooks.events'::regclass THEN
+		-- a delivery that is still queued, or a dead letter that may be replayed, needs its event
+		EXECUTE format('INSERT INTO webhooks.events SELECT e.* FROM %s e
+			WHERE EXISTS (SELECT FROM webhooks.queue q WHERE q.event_id = e.event_id)
+				OR EXISTS (SELECT FROM webhooks.dead_letters d WHERE d.event_id = e.event_id)', part);
+	END IF;
+	EXECUTE format('DROP TABLE %s', part);
+	RETURN 'dropped ' || name;
+END;
+$$;
+COMMENT ON FUNCTION webhooks.drop_partition(regclass, regclass) IS 'internal: drops a day past retention; events that a delivery still needs move to the default partition';
+
+CREATE FUNCTION webhooks.maintain() RETURNS text
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET "TimeZone" = 'UTC'
+AS $$
+DECLARE
+	days_ahead constant integer := 7;
+	kept_from date := (now() - current_setting('webhooks.retention')::interval)::date;
+	parent regclass;
+	part regclass;
+	day date;
+BEGIN
+	-- Nothing to deliver to, nothing to make room for; and a dump being restored brings its own partitions first.
+	IF NOT EXISTS (SELECT FROM webhooks.endpoints) THEN
+		RETURN NULL;
+	END IF;
+
+	-- One partition a call: the locks this takes stand in the way of every dispatch until the transaction ends.
+	SELECT p.parent, d.day INTO parent, day
+	FROM unnest(ARRAY['webhooks.events', 'webhooks.attempts']::regclass[]) WITH ORDINALITY p(parent, n),
+		LATERAL (SELECT now()::date + i FROM generate_series(0, days_ahead) i) d(day)
+	WHERE to_regclass(p.parent::text || to_char(d.day, '_YYYYMMDD')) IS NULL
+	ORDER BY d.day, p.n
+	LIMIT 1;
+	IF FOUND THEN
+		RETURN webhooks.make_partition(parent, day);
+	END IF;
+
+	SELECT i.inhparent, i.inhrelid INTO parent, part
+	FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+	WHERE i.inhparent IN ('webhooks.events'::regclass, 'webhooks.attempts'::regclass)
+		AND c.relname ~ '_[0-9]{8}$' AND to_date(right(c.relname, 8), 'YYYYMMDD') < kept_from
+	ORDER BY c.relname
+	LIMIT 1;
+	IF FOUND THEN
+		RETURN webhooks.drop_partition(parent, part);
+	END IF;
+
+	DELETE FROM webhooks.dead_letters
+	WHERE dead_at < now() - current_setting('webhooks.dead_letter_retention')::interval;
+	DELETE FROM webhooks.attempts_default WHERE attempted_at < kept_from;
+	DELETE FROM webhooks.events_default e
+	WHERE e.event_id < webhooks.event_id_floor(kept_from::timestamptz)
+		AND NOT EXISTS (SELECT FROM webhooks.queue q WHERE q.event_id = e.event_id)
+		AND NOT EXISTS (SELECT FROM webhooks.dead_letters d WHERE d.event_id = e.event_id);
+	DELETE FROM webhooks.endpoint_secrets WHERE expires_at < now();
+	RETURN NULL;
+END;
+$$;
+COMMENT ON FUNCTION webhooks.maintain() IS 'makes partitions a week ahead and drops what is past retention, one partition a call, and says which; NULL when nothing is left to do; workers call it every few minutes';
+
+CREATE FUNCTION webhooks.announce() RETURNS void
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'wh_sql_announce';
+COMMENT ON FUNCTION webhooks.announce() IS 'internal: tells the launcher, when this transaction commits, that this database has the extension';
+
+
+-- ---------------------------------------------------------------------------------------------------------------------
+-- Privileges: PUBLIC has nothing
+-- ---------------------------------------------------------------------------------------------------------------------
+
+REVOKE ALL ON SCHEMA webhooks FROM PUBLIC;
+REVOKE ALL ON ALL TABLES IN SCHEMA webhooks FROM PUBLIC;
+REVOKE ALL ON ALL ROUTINES IN SCHEMA webhooks FROM PUBLIC;
+
+SELECT webhooks.announce();

@@ -1,0 +1,18 @@
+/*
+ * New ids, from the clock and the system's randomness.
+ */
+#ifndef WH_ID_H
+#define WH_ID_H
+
+#include "postgres.h"
+
+#include "datatype/timestamp.h"
+#include "utils/uuid.h"
+
+/*
+ * A UUIDv7. Within a session each is greater than the one before, however fast they follow. *at, unless NULL, gets the time that the
+ * id tells, which is now or, while ids are made faster than the clock ticks, a little later.
+ */
+extern pg_uuid_t wh_new_id(TimestampTz *at);
+
+#endif

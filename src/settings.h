@@ -1,0 +1,64 @@
+/*
+ * The webhooks.* settings. A list setting is parsed once, when it is set; what stands here is the parsed form, valid until the
+ * next reload.
+ */
+#ifndef WH_SETTINGS_H
+#define WH_SETTINGS_H
+
+#include "postgres.h"
+
+#include "core/address.h"
+#include "core/retry.h"
+
+#define WH_WORKERS_MAX 16
+#define WH_IN_FLIGHT_MAX 2048	/* requests one worker may have under way */
+#define WH_RETRY_WAITS_MAX 100
+#define WH_PORTS_MAX 64
+#define WH_RETRY_WAIT_MAX_MS (INT64CONST(366) * 24 * 3600 * 1000)
+#define WH_TIMEOUT_MAX_MS (3600 * 1000)
+
+typedef struct WhRetrySchedule
+{
+	int			wait_count;
+	int64		waits_ms[WH_RETRY_WAITS_MAX];
+} WhRetrySchedule;
+
+typedef struct WhNetworkList
+{
+	int			count;
+	WhNetwork	networks[FLEXIBLE_ARRAY_MEMBER];
+} WhNetworkList;
+
+typedef struct WhPortList
+{
+	int			count;			/* 0: every port */
+	int			ports[WH_PORTS_MAX];
+} WhPortList;
+
+extern bool wh_enabled;
+extern int	wh_workers;
+extern int	wh_max_in_flight;
+extern int	wh_max_in_flight_per_endpoint;
+extern int	wh_connect_timeout_ms;
+extern int	wh_timeout_ms;
+extern double wh_retry_jitter;
+extern int	wh_max_payload_bytes;
+extern int	wh_response_body_limit_bytes;
+extern bool wh_allow_http;
+extern bool wh_store_unmatched;
+extern char *wh_ca_file;
+extern char *wh_header_prefix;
+extern char *wh_user_agent;
+extern char *wh_tenant_id;
+
+extern void wh_settings_define(void);
+
+extern const WhRetrySchedule *wh_setting_retry_schedule(void);
+extern const WhStatusSet *wh_setting_retry_on(void);
+extern WhAddressPolicy wh_setting_address_policy(void);
+extern const WhPortList *wh_setting_allowed_ports(void);
+
+/* Whether a URL may name this port. */
+extern bool wh_port_allowed(int port);
+
+#endif

@@ -1,0 +1,446 @@
+/*
+ * One array of slots, each under a lock of its own, in one piece of shared memory.
+ *
+ * A latch is found through the process's PGPROC, whose address is good for as long as the server runs: setting the latch of a
+ * process that has gone in the meantime wakes a stranger once, which every latch user must expect anyway.
+ */
+#include "postgres.h"
+
+#include <signal.h>
+
+#include "miscadmin.h"
+#include "settings.h"
+#include "shmem.h"
+#include "storage/ipc.h"
+#include "storage/lwlock.h"
+#include "storage/proc.h"
+#include "storage/shmem.h"
+#include "utils/timestamp.h"
+
+#define TRANCHE "webhooks"
+
+typedef struct WhSlot
+{
+	LWLock	   *lock;
+	Oid			database;
+	WhSlotState state;
+	int			launcher_pid;	/* who reserved it; 0 for a session's */
+	bool		serves;
+	int			pid;
+	int			pgprocno;
+	uint64		shards;
+	bool		look;
+	int			wake_count;
+	WhWake		wakes[WH_WAKES_MAX];
+	int			in_flight_end;	/* entries from here on are unused */
+	WhInFlight	in_flight[WH_IN_FLIGHT_MAX];
+} WhSlot;
+
+typedef struct WhShared
+{
+	LWLock	   *lock;			/* for what follows, and for taking a slot */
+	int			launcher_pid;	/* 0 while there is none */
+	int			launcher_pgprocno;
+	bool		noticed;
+	Oid			noticed_database;
+	WhSlot		slots[WH_SLOTS];
+} WhShared;
+
+static WhShared *shared = NULL;
+static int	my_slot = WH_SLOT_NONE;
+static shmem_request_hook_type previous_request_hook = NULL;
+static shmem_startup_hook_type previous_startup_hook = NULL;
+
+static void
+request(void)
+{
+	if (previous_request_hook)
+		previous_request_hook();
+	RequestAddinShmemSpace(sizeof(WhShared));
+	RequestNamedLWLockTranche(TRANCHE, 1 + WH_SLOTS);
+}
+
+static void
+startup(void)
+{
+	bool		found;
+
+	if (previous_startup_hook)
+		previous_startup_hook();
+
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	shared = ShmemInitStruct("webhooks", sizeof(WhShared), &found);
+	if (!found)
+	{
+		LWLockPadded *locks = GetNamedLWLockTranche(TRANCHE);
+
+		memset(shared, 0, sizeof(WhShared));
+		shared->lock = &locks[0].lock;
+		for (int i = 0; i < WH_SLOTS; i++)
+			shared->slots[i].lock = &locks[i + 1].lock;
+	}
+	LWLockRelease(AddinShmemInitLock);
+}
+
+void
+wh_shmem_install(void)
+{
+	previous_request_hook = shmem_request_hook;
+	shmem_request_hook = request;
+	previous_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = startup;
+}
+
+bool
+wh_shmem_available(void)
+{
+	return shared != NULL;
+}
+
+int
+wh_shard(const pg_uuid_t *endpoint_id)
+{
+	/* the last byte of a UUIDv7 is random */
+	return endpoint_id->data[UUID_LEN - 1] % WH_SHARDS;
+}
+
+static void
+set_latch(int pgprocno)
+{
+	SetLatch(&ProcGlobal->allProcs[pgprocno].procLatch);
+}
+
+static int
+take_free_slot(Oid database, WhSlotState state, int launcher_pid)
+{
+	int			taken = WH_SLOT_NONE;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < WH_SLOTS && taken == WH_SLOT_NONE; i++)
+	{
+		WhSlot	   *slot = &shared->slots[i];
+
+		LWLockAcquire(slot->lock, LW_EXCLUSIVE);
+		if (slot->state == WH_SLOT_FREE)
+		{
+			taken = i;
+			slot->state = state;
+			slot->database = database;
+			slot->launcher_pid = launcher_pid;
+			slot->serves = false;
+			slot->pid = 0;
+			slot->shards = 0;
+			slot->look = false;
+			slot->wake_count = 0;
+			slot->in_flight_end = 0;
+		}
+		LWLockRelease(slot->lock);
+	}
+	LWLockRelease(shared->lock);
+	return taken;
+}
+
+int
+wh_slot_reserve(Oid database)
+{
+	return take_free_slot(database, WH_SLOT_STARTING, MyProcPid);
+}
+
+WhSlotState
+wh_slot_state(int slot)
+{
+	WhSlotState state;
+
+	LWLockAcquire(shared->slots[slot].lock, LW_SHARED);
+	state = shared->slots[slot].state;
+	LWLockRelease(shared->slots[slot].lock);
+	return state;
+}
+
+bool
+wh_slot_serves(int slot)
+{
+	bool		serves;
+
+	LWLockAcquire(shared->slots[slot].lock, LW_SHARED);
+	serves = shared->slots[slot].state == WH_SLOT_RUNNING && shared->slots[slot].serves;
+	LWLockRelease(shared->slots[slot].lock);
+	return serves;
+}
+
+/* Whether the launcher that reserved the slot is gone, so that nobody will release it. */
+static bool
+orphaned(const WhSlot *slot)
+{
+	return slot->launcher_pid != 0 && slot->launcher_pid != shared->launcher_pid;
+}
+
+static void
+set_state(int slot, WhSlotState state)
+{
+	WhSlot	   *s = &shared->slots[slot];
+
+	LWLockAcquire(s->lock, LW_EXCLUSIVE);
+	s->state = orphaned(s) ? WH_SLOT_FREE : state;
+	s->shards = 0;
+	s->wake_count = 0;
+	s->in_flight_end = 0;
+	LWLockRelease(s->lock);
+}
+
+void
+wh_slot_release(int slot)
+{
+	set_state(slot, WH_SLOT_FREE);
+}
+
+static void
+detach_launcher(int code, Datum arg)
+{
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	shared->launcher_pid = 0;
+	LWLockRelease(shared->lock);
+}
+
+void
+wh_launcher_attach(void)
+{
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	shared->launcher_pid = MyProcPid;
+	shared->launcher_pgprocno = MyProc->pgprocno;
+	LWLockRelease(shared->lock);
+	before_shmem_exit(detach_launcher, 0);
+
+	for (int i = 0; i < WH_SLOTS; i++)
+	{
+		WhSlot	   *slot = &shared->slots[i];
+
+		LWLockAcquire(slot->lock, LW_EXCLUSIVE);
+		if (slot->state == WH_SLOT_RUNNING && orphaned(slot))
+			kill(slot->pid, SIGTERM);
+		else if (orphaned(slot))
+			slot->state = WH_SLOT_FREE;
+		LWLockRelease(slot->lock);
+	}
+}
+
+void
+wh_launcher_notify(Oid database)
+{
+	if (shared == NULL)
+		return;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	if (shared->noticed && shared->noticed_database != database)
+		database = InvalidOid;
+	shared->noticed = true;
+	shared->noticed_database = database;
+	if (shared->launcher_pid != 0)
+		set_latch(shared->launcher_pgprocno);
+	LWLockRelease(shared->lock);
+}
+
+bool
+wh_launcher_take_notice(Oid *database)
+{
+	bool		noticed;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	noticed = shared->noticed;
+	*database = shared->noticed_database;
+	shared->noticed = false;
+	LWLockRelease(shared->lock);
+	return noticed;
+}
+
+static void
+detach_at_exit(int code, Datum arg)
+{
+	if (my_slot != WH_SLOT_NONE)
+		wh_slot_detach((WhSlotState) DatumGetInt32(arg));
+}
+
+static bool
+attach(int slot, WhSlotState expected)
+{
+	WhSlot	   *s = &shared->slots[slot];
+	bool		mine;
+
+	LWLockAcquire(s->lock, LW_EXCLUSIVE);
+	mine = s->state == expected && !orphaned(s);
+	if (mine)
+	{
+		s->state = WH_SLOT_RUNNING;
+		s->pid = MyProcPid;
+		s->pgprocno = MyProc->pgprocno;
+		my_slot = slot;
+	}
+	LWLockRelease(s->lock);
+	return mine;
+}
+
+bool
+wh_slot_attach(int slot)
+{
+	if (!attach(slot, WH_SLOT_STARTING))
+		return false;
+	before_shmem_exit(detach_at_exit, Int32GetDatum(WH_SLOT_ENDED));
+	return true;
+}
+
+bool
+wh_slot_attach_session(void)
+{
+	static bool registered = false;
+	int			slot;
+
+	if (shared == NULL || (slot = take_free_slot(MyDatabaseId, WH_SLOT_RUNNING, 0)) == WH_SLOT_NONE)
+		return false;
+	(void) attach(slot, WH_SLOT_RUNNING);
+	if (!registered)
+		before_shmem_exit(detach_at_exit, Int32GetDatum(WH_SLOT_FREE));
+	registered = true;
+	return true;
+}
+
+void
+wh_slot_detach(WhSlotState state)
+{
+	if (my_slot == WH_SLOT_NONE)
+		return;
+	set_state(my_slot, state);
+	my_slot = WH_SLOT_NONE;
+}
+
+void
+wh_slot_own(uint64 shards)
+{
+	if (my_slot == WH_SLOT_NONE)
+		return;
+	LWLockAcquire(shared->slots[my_slot].lock, LW_EXCLUSIVE);
+	shared->slots[my_slot].shards = shards;
+	shared->slots[my_slot].serves = true;
+	LWLockRelease(shared->slots[my_slot].lock);
+}
+
+int
+wh_slot_take_wakes(WhWake *wakes, bool *look)
+{
+	WhSlot	   *slot;
+	int			count;
+
+	*look = false;
+	if (my_slot == WH_SLOT_NONE)
+		return 0;
+
+	slot = &shared->slots[my_slot];
+	LWLockAcquire(slot->lock, LW_EXCLUSIVE);
+	count = slot->wake_count;
+	memcpy(wakes, slot->wakes, count * sizeof(WhWake));
+	*look = slot->look;
+	slot->wake_count = 0;
+	slot->look = false;
+	LWLockRelease(slot->lock);
+	return count;
+}
+
+void
+wh_slot_in_flight(int index, const WhInFlight *request)
+{
+	WhSlot	   *slot;
+
+	if (my_slot == WH_SLOT_NONE)
+		return;
+
+	slot = &shared->slots[my_slot];
+	LWLockAcquire(slot->lock, LW_EXCLUSIVE);
+	while (slot->in_flight_end <= index)
+		slot->in_flight[slot->in_flight_end++].started_at = 0;
+	if (request)
+		slot->in_flight[index] = *request;
+	else
+		slot->in_flight[index].started_at = 0;
+	LWLockRelease(slot->lock);
+}
+
+void
+wh_shmem_wake(Oid database, const WhWake *wakes, int count)
+{
+	if (shared == NULL)
+		return;
+
+	for (int i = 0; i < WH_SLOTS; i++)
+	{
+		WhSlot	   *slot = &shared->slots[i];
+		bool		told = false;
+
+		if (slot->database != database || slot->state != WH_SLOT_RUNNING)
+			continue;
+
+		LWLockAcquire(slot->lock, LW_EXCLUSIVE);
+		for (int j = 0; j < count && slot->database == database; j++)
+		{
+			if ((slot->shards & (UINT64CONST(1) << wh_shard(&wakes[j].endpoint_id))) == 0)
+				continue;
+			told = true;
+			if (slot->wake_count < WH_WAKES_MAX)
+				slot->wakes[slot->wake_count++] = wakes[j];
+			else
+				slot->look = true;
+		}
+		LWLockRelease(slot->lock);
+		if (told)
+			set_latch(slot->pgprocno);
+	}
+}
+
+void
+wh_shmem_look(Oid database)
+{
+	if (shared == NULL)
+		return;
+
+	for (int i = 0; i < WH_SLOTS; i++)
+	{
+		WhSlot	   *slot = &shared->slots[i];
+		bool		told;
+
+		LWLockAcquire(slot->lock, LW_EXCLUSIVE);
+		told = slot->database == database && slot->state == WH_SLOT_RUNNING;
+		if (told)
+			slot->look = true;
+		LWLockRelease(slot->lock);
+		if (told)
+			set_latch(slot->pgprocno);
+	}
+}
+
+int
+wh_shmem_in_flight(Oid database, WhInFlight **requests)
+{
+	int			count = 0;
+
+	*requests = NULL;
+	if (shared == NULL)
+		return 0;
+
+	for (int i = 0; i < WH_SLOTS; i++)
+	{
+		WhSlot	   *slot = &shared->slots[i];
+		int			room = slot->in_flight_end;
+
+		if (slot->database != database || room == 0)
+			continue;
+		*requests = *requests ? repalloc(*requests, (count + WH_IN_FLIGHT_MAX) * sizeof(WhInFlight))
+			: palloc(WH_IN_FLIGHT_MAX * sizeof(WhInFlight));
+		LWLockAcquire(slot->lock, LW_SHARED);
+		for (int j = 0; j < slot->in_flight_end && slot->database == database; j++)
+			if (slot->in_flight[j].started_at != 0)
+			{
+				(*requests)[count] = slot->in_flight[j];
+				(*requests)[count++].worker_pid = slot->pid;
+			}
+		LWLockRelease(slot->lock);
+	}
+	return count;
+}

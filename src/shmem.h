@@ -1,0 +1,103 @@
+/*
+ * What processes tell each other through shared memory: which worker owns which endpoints, what it has in flight, and what it
+ * should look at next. Nothing here outlives a server restart, and nothing here is needed for correctness: a worker that
+ * missed every message still finds its deliveries in the queue.
+ *
+ * Words: a shard is a fixed share of a database's endpoints; a slot stands for one process that delivers; a wake says that an
+ * endpoint has, or may have, deliveries due from a time on.
+ */
+#ifndef WH_SHMEM_H
+#define WH_SHMEM_H
+
+#include "postgres.h"
+
+#include "datatype/timestamp.h"
+#include "utils/uuid.h"
+
+#define WH_SHARDS 64			/* of each database; a set of them is the bits of a uint64 */
+#define WH_ALL_SHARDS (~UINT64CONST(0))
+#define WH_SLOTS 64				/* of the whole server */
+#define WH_SLOT_NONE (-1)
+#define WH_WAKES_MAX 1024		/* waiting for one process; more become one "look at everything" */
+
+typedef enum WhSlotState
+{
+	WH_SLOT_FREE,
+	WH_SLOT_STARTING,			/* reserved by the launcher for a worker that has not come up yet */
+	WH_SLOT_RUNNING,
+	WH_SLOT_NO_EXTENSION,		/* the worker ended because its database lacks the extension */
+	WH_SLOT_ENDED				/* the worker ended otherwise */
+} WhSlotState;
+
+typedef struct WhWake
+{
+	pg_uuid_t	endpoint_id;
+	TimestampTz due_at;			/* DT_NOBEGIN: forget what you know of the endpoint's queue */
+} WhWake;
+
+typedef struct WhInFlight
+{
+	pg_uuid_t	delivery_id;
+	pg_uuid_t	endpoint_id;
+	TimestampTz started_at;		/* 0 in an unused entry */
+	int			worker_pid;
+} WhInFlight;
+
+/* Installs the hooks that reserve and create the shared memory; to be called from _PG_init while preloading. */
+extern void wh_shmem_install(void);
+
+/* False when the library was not preloaded. All that follows then does nothing and returns nothing. */
+extern bool wh_shmem_available(void);
+
+/* The shard of an endpoint, the same in every process and on every restart. */
+extern int	wh_shard(const pg_uuid_t *endpoint_id);
+
+/*
+ * Launcher. A reserved slot belongs to the launcher until a worker attaches, and again once that worker has ended.
+ */
+extern int	wh_slot_reserve(Oid database);
+extern WhSlotState wh_slot_state(int slot);
+extern void wh_slot_release(int slot);
+
+/* Whether the slot's worker has found the extension and begun to serve. */
+extern bool wh_slot_serves(int slot);
+
+/* Makes this process the launcher. The workers of one that was there before are told to end. */
+extern void wh_launcher_attach(void);
+
+/* Tells the launcher that a database may have got the extension; safe in a commit callback. */
+extern void wh_launcher_notify(Oid database);
+
+/* For the launcher: whether it was told, and of which database: InvalidOid means "look at all". */
+extern bool wh_launcher_take_notice(Oid *database);
+
+/*
+ * Worker or session. The slot attached to is remembered, and given back when the process exits. False: there is none to be
+ * had, or the launcher that reserved it is gone.
+ */
+extern bool wh_slot_attach(int slot);
+extern bool wh_slot_attach_session(void);
+extern void wh_slot_detach(WhSlotState state);
+
+/* Says which shards' wakes this process wants from now on, and that it serves. */
+extern void wh_slot_own(uint64 shards);
+
+/*
+ * Copies the wakes that came in since the last call to wakes (room for WH_WAKES_MAX) and returns their number.
+ * *look is set when some had no room, or somebody asked to look at everything.
+ */
+extern int	wh_slot_take_wakes(WhWake *wakes, bool *look);
+
+/* Enters or, with NULL, removes a request. index, below WH_IN_FLIGHT_MAX, is the caller's to choose. */
+extern void wh_slot_in_flight(int index, const WhInFlight *request);
+
+/*
+ * Senders. Both may be called in a commit callback: they never raise.
+ */
+extern void wh_shmem_wake(Oid database, const WhWake *wakes, int count);
+extern void wh_shmem_look(Oid database);
+
+/* The requests in flight of a database, palloc'd; returns their number. */
+extern int	wh_shmem_in_flight(Oid database, WhInFlight **requests);
+
+#endif

@@ -1,0 +1,79 @@
+/*
+ * The tenant rule and the error classes of the SQL interface stand here once, so that every function keeps them alike.
+ */
+#include "postgres.h"
+
+#include "executor/spi.h"
+#include "settings.h"
+#include "sql/session.h"
+#include "utils/builtins.h"
+
+#define TENANT_ID_MAX 255		/* bytes */
+
+const char *
+wh_session_tenant(void)
+{
+	return wh_tenant_id && wh_tenant_id[0] ? wh_tenant_id : NULL;
+}
+
+char *
+wh_tenant_named(const char *tenant_id)
+{
+	const char *own = wh_session_tenant();
+
+	if (own && tenant_id && strcmp(own, tenant_id) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("tenant_id must be the session's own tenant"),
+				 errdetail("The session is confined to one tenant by webhooks.tenant_id.")));
+	if (tenant_id && strlen(tenant_id) > TENANT_ID_MAX)
+		wh_refuse("tenant_id", psprintf("must have at most %d bytes", TENANT_ID_MAX));
+	if (tenant_id)
+		return pstrdup(tenant_id);
+	return pstrdup(own ? own : "");
+}
+
+void
+wh_refuse(const char *argument, const char *rule)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("%s %s", argument, rule)));
+}
+
+void
+wh_refuse_unknown(const char *what, const pg_uuid_t *id)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_NO_DATA_FOUND),
+			 errmsg("%s %s does not exist", what,
+					DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(id))))));
+}
+
+pg_uuid_t *
+wh_uuid_argument(FunctionCallInfo fcinfo, int number, const char *name)
+{
+	if (PG_ARGISNULL(number))
+		wh_refuse(name, "must not be NULL");
+	return PG_GETARG_UUID_P(number);
+}
+
+uint64
+wh_execute(const char *sql, int count, const WhArgument *arguments)
+{
+	Oid		   *types = palloc((count + 1) * sizeof(Oid));
+	Datum	   *values = palloc((count + 1) * sizeof(Datum));
+	char	   *nulls = palloc(count + 1);
+	int			result;
+
+	for (int i = 0; i < count; i++)
+	{
+		types[i] = arguments[i].type;
+		values[i] = arguments[i].value;
+		nulls[i] = arguments[i].isnull ? 'n' : ' ';
+	}
+	result = SPI_execute_with_args(sql, count, types, values, nulls, false, 0);
+	if (result < 0)
+		elog(ERROR, "statement failed: %s", SPI_result_code_string(result));
+	return SPI_processed;
+}

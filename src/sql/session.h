@@ -1,0 +1,43 @@
+/*
+ * What the SQL functions share: whose tenant the session is, and statements run through SPI.
+ */
+#ifndef WH_SQL_SESSION_H
+#define WH_SQL_SESSION_H
+
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "utils/uuid.h"
+
+/* The tenant that webhooks.tenant_id confines the session to; NULL when it does not. */
+extern const char *wh_session_tenant(void);
+
+/*
+ * The tenant a call is about: the one it names (NULL when it names none), else the session's, else ''. Raises 42501 when it names another
+ * than the session's.
+ */
+extern char *wh_tenant_named(const char *tenant_id);
+
+/* Raises 22023: "<argument> <rule>". */
+extern void wh_refuse(const char *argument, const char *rule) pg_attribute_noreturn();
+
+/* Raises P0002: "<what> <id> does not exist". */
+extern void wh_refuse_unknown(const char *what, const pg_uuid_t *id) pg_attribute_noreturn();
+
+/* The uuid argument, or an error naming it when it is NULL. */
+extern pg_uuid_t *wh_uuid_argument(FunctionCallInfo fcinfo, int number, const char *name);
+
+typedef struct WhArgument
+{
+	Oid			type;
+	Datum		value;
+	bool		isnull;
+} WhArgument;
+
+/*
+ * Runs a statement; the caller is connected to SPI. Returns the number of rows processed. Qualified names only: search_path is what
+ * the SQL declaration of the calling function sets.
+ */
+extern uint64 wh_execute(const char *sql, int count, const WhArgument *arguments);
+
+#endif

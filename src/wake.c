@@ -1,0 +1,163 @@
+/*
+ * The worker does not poll: it is told. What a transaction queued is gathered here, an endpoint once with its earliest time,
+ * and handed over when the rows have become visible, which is when the commit callback runs.
+ *
+ * What commits elsewhere (a prepared transaction, rows applied by replication) is not seen here; the worker's slow look finds it.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "shmem.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+#include "wake.h"
+
+static WhWake *wakes = NULL;	/* in TopTransactionContext */
+static int	wake_count = 0;
+static int	wake_room = 0;
+static HTAB *wake_index = NULL; /* of wakes by endpoint, once they are many */
+static bool all = false;
+static bool launcher = false;
+
+typedef struct WakeIndexEntry
+{
+	pg_uuid_t	endpoint_id;
+	int			position;
+} WakeIndexEntry;
+
+/* Below this many endpoints in a transaction a walk over the array beats a hash table. */
+#define LINEAR_MAX 8
+
+static void
+forget(void)
+{
+	wakes = NULL;
+	wake_count = 0;
+	wake_room = 0;
+	wake_index = NULL;
+	all = false;
+	launcher = false;
+}
+
+static void
+at_transaction_end(XactEvent event, void *arg)
+{
+	switch (event)
+	{
+		case XACT_EVENT_COMMIT:
+			if (all)
+				wh_shmem_look(MyDatabaseId);
+			else if (wake_count > 0)
+				wh_shmem_wake(MyDatabaseId, wakes, wake_count);
+			if (launcher)
+				wh_launcher_notify(MyDatabaseId);
+			forget();
+			break;
+		case XACT_EVENT_ABORT:
+		case XACT_EVENT_PREPARE:
+			forget();
+			break;
+		case XACT_EVENT_PARALLEL_COMMIT:
+		case XACT_EVENT_PARALLEL_ABORT:
+		case XACT_EVENT_PRE_COMMIT:
+		case XACT_EVENT_PARALLEL_PRE_COMMIT:
+		case XACT_EVENT_PRE_PREPARE:
+			break;
+	}
+}
+
+static void
+register_once(void)
+{
+	static bool registered = false;
+
+	if (!registered)
+		RegisterXactCallback(at_transaction_end, NULL);
+	registered = true;
+}
+
+static void
+index_wake(int position)
+{
+	WakeIndexEntry *entry = hash_search(wake_index, &wakes[position].endpoint_id, HASH_ENTER, NULL);
+
+	entry->position = position;
+}
+
+static void
+append(const pg_uuid_t *endpoint_id, TimestampTz due_at)
+{
+	if (wakes == NULL)
+	{
+		wake_room = LINEAR_MAX;
+		wakes = MemoryContextAlloc(TopTransactionContext, wake_room * sizeof(WhWake));
+	}
+	else if (wake_count == wake_room)
+	{
+		wake_room *= 2;
+		wakes = repalloc(wakes, wake_room * sizeof(WhWake));
+	}
+	wakes[wake_count++] = (WhWake) {.endpoint_id = *endpoint_id, .due_at = due_at};
+
+	if (wake_index)
+		index_wake(wake_count - 1);
+	else if (wake_count > LINEAR_MAX)
+	{
+		HASHCTL		ctl = {
+			.keysize = sizeof(pg_uuid_t),
+			.entrysize = sizeof(WakeIndexEntry),
+			.hcxt = TopTransactionContext
+		};
+
+		wake_index = hash_create("webhooks wakes", 128, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+		for (int i = 0; i < wake_count; i++)
+			index_wake(i);
+	}
+}
+
+static WhWake *
+find(const pg_uuid_t *endpoint_id)
+{
+	if (wake_index)
+	{
+		WakeIndexEntry *entry = hash_search(wake_index, endpoint_id, HASH_FIND, NULL);
+
+		return entry ? &wakes[entry->position] : NULL;
+	}
+	for (int i = 0; i < wake_count; i++)
+		if (memcmp(&wakes[i].endpoint_id, endpoint_id, UUID_LEN) == 0)
+			return &wakes[i];
+	return NULL;
+}
+
+void
+wh_wake_endpoint(const pg_uuid_t *endpoint_id, TimestampTz due_at)
+{
+	WhWake	   *wake;
+
+	if (all || !wh_shmem_available())
+		return;
+	register_once();
+
+	if ((wake = find(endpoint_id)) != NULL)
+		wake->due_at = Min(wake->due_at, due_at);
+	else if (wake_count < WH_WAKES_MAX)
+		append(endpoint_id, due_at);
+	else
+		all = true;				/* more than a worker's inbox holds: it will have to look at everything anyway */
+}
+
+void
+wh_wake_all(void)
+{
+	register_once();
+	all = true;
+}
+
+void
+wh_wake_launcher(void)
+{
+	register_once();
+	launcher = true;
+}

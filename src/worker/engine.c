@@ -1,0 +1,726 @@
+/*
+ * One thread, never blocked on a receiver and never in a transaction while a request is under way.
+ *
+ * A delivery is "in hand" from its fetch until its result is recorded. What is in hand is never fetched again, so nothing is in flight
+ * twice; and no more than webhooks.max_in_flight are in hand, so no crash repeats more than that many. A result that cannot be
+ * recorded stays in hand and is tried again: it is neither lost nor re-sent.
+ */
+#include "postgres.h"
+
+#include "common/pg_prng.h"
+#include "core/signature.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "settings.h"
+#include "shmem.h"
+#include "storage/latch.h"
+#include "storage/lock.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "worker/engine.h"
+#include "worker/queue.h"
+#include "worker/scheduler.h"
+#include "worker/transport.h"
+
+#define LOCK_SPACE 0x5748		/* field 4 of an advisory lock's tag; pg_advisory_lock uses 1 and 2 */
+
+#define FLUSH_COUNT 256			/* results recorded at once, unless they wait longer than: */
+#define FLUSH_MS 5
+#define PICKS_MAX 256			/* endpoints read by one fetch */
+#define LOOK_MS 5000			/* between looks at everything, or so many times what one took: */
+#define LOOK_SHARE 20
+#define MAINTAIN_MS (5 * 60 * 1000)
+#define ACQUIRE_MS 50			/* between tries for shards another process holds */
+#define FAILURE_WAIT_MS 1000	/* after a transaction failed */
+#define STUCK_WAIT_MS 10000		/* between tries to record what could not be recorded */
+
+struct WhEngine
+{
+	WhEngineOptions options;
+	MemoryContext context;
+	WhTransport *transport;
+	WhQueue		queue;			/* with the scheduler and what is in hand */
+	WaitEventSet *wait_set;
+	WhEngineCounts counts;
+	int64		started;		/* requests, ever */
+	bool		draining;
+	bool		no_extension;
+
+	uint64		wanted;			/* shards */
+	uint64		owned;
+	int			shard_in_hand[WH_SHARDS];
+	TimestampTz acquire_at;
+
+	int			in_hand;
+	int			in_flight;		/* in hand and without an answer */
+	dlist_head	fetched;		/* in hand and not yet sent; empty between steps */
+	dlist_head	results;		/* in hand and answered: to be recorded */
+	int			result_count;
+	TimestampTz results_since;
+	dlist_head	stuck;			/* in hand and answered, but could not be recorded: tried again one by one */
+	TimestampTz stuck_at;
+	TimestampTz fetch_not_before;
+
+	bool		look_wanted;
+	TimestampTz look_at;		/* the slow look */
+	TimestampTz look_not_before;
+	TimestampTz maintain_at;
+
+	int			free_indexes[WH_IN_FLIGHT_MAX];
+	int			free_index_count;
+	WhWake		wakes[WH_WAKES_MAX];
+};
+
+static TimestampTz
+later(TimestampTz at, int64 ms)
+{
+	return at + ms * 1000;
+}
+
+
+/* ---- shards ---- */
+
+static LOCKTAG
+shard_lock(int shard)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, shard, LOCK_SPACE);
+	return tag;
+}
+
+static uint64
+shard_bit(int shard)
+{
+	return UINT64CONST(1) << shard;
+}
+
+static void
+release_unwanted(WhEngine *e)
+{
+	uint64		released = 0;
+
+	for (int shard = 0; shard < WH_SHARDS; shard++)
+	{
+		LOCKTAG		tag = shard_lock(shard);
+
+		if ((e->owned & ~e->wanted & shard_bit(shard)) == 0 || e->shard_in_hand[shard] > 0)
+			continue;
+		LockRelease(&tag, ExclusiveLock, true);
+		released |= shard_bit(shard);
+	}
+	if (released == 0)
+		return;
+	e->owned &= ~released;
+	e->queue.shards = e->owned & e->wanted;
+	wh_slot_own(e->queue.shards);
+	wh_scheduler_drop_shards(e->queue.scheduler, released);
+}
+
+static void
+acquire_wanted(WhEngine *e, TimestampTz now)
+{
+	uint64		before = e->owned;
+
+	if ((e->wanted & ~e->owned) == 0 || now < e->acquire_at)
+		return;
+	e->acquire_at = later(now, ACQUIRE_MS);
+	for (int shard = 0; shard < WH_SHARDS; shard++)
+	{
+		LOCKTAG		tag = shard_lock(shard);
+
+		if ((e->wanted & ~e->owned & shard_bit(shard)) &&
+			LockAcquire(&tag, ExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL)
+			e->owned |= shard_bit(shard);
+	}
+	if (e->owned == before)
+		return;
+	e->queue.shards = e->owned & e->wanted;
+
+	/* First be found by whoever commits now, then look for what was committed before. */
+	wh_slot_own(e->queue.shards);
+	e->look_wanted = true;
+	e->look_not_before = now;
+}
+
+void
+wh_engine_want(WhEngine *e, uint64 shards)
+{
+	e->wanted = shards;
+	e->queue.shards = e->owned & e->wanted;
+	wh_slot_own(e->queue.shards);
+	e->look_wanted = true;		/* for those taken back before they were released */
+	e->acquire_at = 0;
+}
+
+
+/* ---- what is new ---- */
+
+static void
+note_result(WhEngine *e, WhTransactionResult result, TimestampTz *not_before)
+{
+	switch (result)
+	{
+		case WH_TRANSACTION_DONE:
+			break;
+		case WH_TRANSACTION_FAILED:
+			*not_before = later(GetCurrentTimestamp(), FAILURE_WAIT_MS);
+			break;
+		case WH_TRANSACTION_NO_EXTENSION:
+			e->no_extension = true;
+			break;
+	}
+}
+
+static void
+look(WhEngine *e, TimestampTz now)
+{
+	TimestampTz after;
+
+	e->look_wanted = false;
+	note_result(e, wh_queue_look(&e->queue), &e->look_not_before);
+	after = GetCurrentTimestamp();
+	e->look_not_before = Max(e->look_not_before, after + LOOK_SHARE * (after - now));
+	e->look_at = Max(later(after, LOOK_MS), e->look_not_before);
+}
+
+static void
+take_wakes(WhEngine *e, TimestampTz now)
+{
+	bool		overflow;
+	int			count = wh_slot_take_wakes(e->wakes, &overflow);
+
+	for (int i = 0; i < count; i++)
+		if (e->queue.shards & shard_bit(wh_shard(&e->wakes[i].endpoint_id)))
+			wh_scheduler_wake(e->queue.scheduler, &e->wakes[i].endpoint_id, e->wakes[i].due_at);
+	if (overflow)
+		e->look_wanted = true;
+	if ((e->look_wanted && now >= e->look_not_before) || now >= e->look_at)
+		look(e, now);			/* even with no shards: it is also how a dropped extension is noticed */
+}
+
+/* One process of a database is enough: that of the first shard. */
+static void
+maintain(WhEngine *e, TimestampTz now)
+{
+	WhTransactionResult result;
+	bool		needed;
+
+	if (now < e->maintain_at || (e->queue.shards & shard_bit(0)) == 0)
+		return;
+	result = wh_queue_maintain(&e->queue, &needed);
+	e->maintain_at = later(now, needed ? MAINTAIN_MS : LOOK_MS);
+	note_result(e, result, &e->maintain_at);
+}
+
+
+/* ---- sending ---- */
+
+static void
+enter_in_hand(WhEngine *e, WhDelivery *d)
+{
+	bool		found;
+	WhInHand   *entry = hash_search(e->queue.in_hand, &d->delivery_id, HASH_ENTER, &found);
+
+	Assert(!found);
+	entry->delivery = d;
+	d->endpoint->in_hand++;
+	e->shard_in_hand[wh_shard(&d->endpoint->endpoint_id)]++;
+	e->in_hand++;
+}
+
+static void
+leave_hand(WhEngine *e, WhDelivery *d)
+{
+	hash_search(e->queue.in_hand, &d->delivery_id, HASH_REMOVE, NULL);
+	d->endpoint->in_hand--;
+	e->shard_in_hand[wh_shard(&d->endpoint->endpoint_id)]--;
+	e->in_hand--;
+	if (d->index >= 0)
+	{
+		wh_slot_in_flight(d->index, NULL);
+		e->free_indexes[e->free_index_count++] = d->index;
+	}
+	wh_transport_release(e->transport, &d->request);
+	wh_config_release(d->config);
+	if (d->header_text)
+		pfree(d->header_text);
+	if (d->headers)
+		pfree(d->headers);
+	pfree(d);
+}
+
+/* In the transaction of the fetch: takes the row, and sends nothing yet. */
+static void
+take_delivery(WhDelivery *d, void *state)
+{
+	WhEngine   *e = state;
+
+	d->config = wh_config_hold(d->endpoint->config);
+	d->index = -1;
+	enter_in_hand(e, d);
+	dlist_push_tail(&e->fetched, &d->node);
+}
+
+/* The fetch failed half-way: puts back what it took. */
+static void
+untake(WhEngine *e, WhPick *picks, int count)
+{
+	while (!dlist_is_empty(&e->fetched))
+		leave_hand(e, dlist_container(WhDelivery, node, dlist_pop_head_node(&e->fetched)));
+	for (int i = 0; i < count; i++)
+	{
+		picks[i].endpoint->cursor = picks[i].from;
+		picks[i].endpoint->next_at = picks[i].from.due_at;
+	}
+}
+
+static bool
+append_signatures(StringInfo text, const WhDelivery *d, const char *id, int64 timestamp_s)
+{
+	int			count = 0;
+
+	for (int i = 0; i < d->config->key_count; i++)
+	{
+		const WhSigningKey *key = &d->config->keys[i];
+		char		signature[WH_SIGNATURE_V1_SIZE];
+
+		if (key->expires_at <= d->attempted_at)
+			continue;
+		if (!wh_signature_v1(&key->key, id, timestamp_s, d->request.body, d->request.body_len, signature))
+			return false;
+		appendStringInfo(text, "%s%s", count++ > 0 ? " " : "", signature);
+	}
+	return count > 0;
+}
+
+/* Signs anew for each attempt: a receiver that checks the timestamp's age must take a late one. False: it cannot be signed. */
+static bool
+make_headers(WhDelivery *d)
+{
+	int64		timestamp_s = d->attempted_at / USECS_PER_SEC + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY;
+	char	   *id = DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&d->event_id)));
+	StringInfoData text;
+	int			offsets[3];
+	int			n = 0;
+
+	initStringInfo(&text);
+	d->header_text = text.data;
+	offsets[0] = text.len;
+	appendStringInfo(&text, "%sid: %s%c", wh_header_prefix, id, '\0');
+	offsets[1] = text.len;
+	appendStringInfo(&text, "%stimestamp: " INT64_FORMAT "%c", wh_header_prefix, timestamp_s, '\0');
+	offsets[2] = text.len;
+	appendStringInfo(&text, "%ssignature: ", wh_header_prefix);
+	if (!append_signatures(&text, d, id, timestamp_s))
+		return false;
+	d->header_text = text.data;
+
+	d->headers = palloc((d->config->header_count + WH_HEADERS_FIXED) * sizeof(char *));
+	d->headers[n++] = "Content-Type: application/json";
+	for (int i = 0; i < lengthof(offsets); i++)
+		d->headers[n++] = text.data + offsets[i];
+	d->headers[n++] = "Expect:";	/* never wait for 100 Continue */
+	for (int i = 0; i < d->config->header_count; i++)
+		d->headers[n++] = d->config->headers[i];
+	d->headers[n] = NULL;
+	d->request.headers = d->headers;
+	pfree(id);
+	return true;
+}
+
+static WhVerdict
+decide(const WhDelivery *d)
+{
+	const WhConfig *config = d->endpoint->config ? d->endpoint->config : d->config;
+	const WhRetrySchedule *schedule = wh_setting_retry_schedule();
+	WhRetryPolicy policy = {
+		.waits_ms = config->waits_ms ? config->waits_ms : schedule->waits_ms,
+		.wait_count = config->waits_ms ? config->wait_count : schedule->wait_count,
+		.statuses = config->has_retry_on ? config->retry_on : *wh_setting_retry_on(),
+		.jitter = wh_retry_jitter
+	};
+
+	return wh_retry_decide(&policy, &d->request.answer, d->attempt, pg_prng_double(&pg_global_prng_state));
+}
+
+/* The answer is in, or there will be none. */
+static void
+finish_delivery(WhEngine *e, WhDelivery *d)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	d->answered = true;
+	d->verdict = decide(d);
+	if (d->verdict.outcome == WH_RETRYING)
+		d->next_attempt_at = later(now, d->verdict.wait_ms);
+	d->endpoint->in_flight--;
+	e->in_flight--;
+	wh_scheduler_place(e->queue.scheduler, d->endpoint, now);
+
+	if (e->result_count++ == 0)
+		e->results_since = now;
+	dlist_push_tail(&e->results, &d->node);
+}
+
+static void
+send_delivery(WhEngine *e, WhDelivery *d)
+{
+	WhInFlight	entry = {.delivery_id = d->delivery_id, .endpoint_id = d->endpoint->endpoint_id};
+
+	d->attempted_at = entry.started_at = GetCurrentTimestamp();
+	d->index = e->free_indexes[--e->free_index_count];
+	wh_slot_in_flight(d->index, &entry);
+	d->endpoint->in_flight++;
+	e->in_flight++;
+	e->started++;
+
+	d->request.url = d->config->url;
+	d->request.timeout_ms = d->config->timeout_ms > 0 ? d->config->timeout_ms : wh_timeout_ms;
+	if (make_headers(d))
+		wh_transport_start(e->transport, &d->request);
+	else
+	{
+		d->request.answer.error_class = WH_ERROR_INTERNAL;
+		strlcpy(d->request.error, "the request could not be signed", sizeof(d->request.error));
+		finish_delivery(e, d);
+	}
+}
+
+static void
+send_fetched(WhEngine *e)
+{
+	while (!dlist_is_empty(&e->fetched))
+		send_delivery(e, dlist_container(WhDelivery, node, dlist_pop_head_node(&e->fetched)));
+}
+
+static int
+room(const WhEngine *e)
+{
+	int64		n = wh_max_in_flight - e->in_hand;
+
+	if (e->options.max_deliveries > 0)
+		n = Min(n, e->options.max_deliveries - e->started);
+	return (int) Max(0, n);
+}
+
+/*
+ * A row that cannot be read must not hold up the others: after a failure the picked endpoints are read a row at a time, and
+ * the row at which it fails is put off.
+ */
+static void
+fetch_singly(WhEngine *e, WhPick *picks, int count)
+{
+	for (int i = 0; i < count; i++)
+	{
+		picks[i].limit = 1;
+		if (wh_queue_fetch(&e->queue, &picks[i], 1, take_delivery, e) != WH_TRANSACTION_FAILED)
+			send_fetched(e);
+		else
+		{
+			untake(e, &picks[i], 1);
+			note_result(e, wh_queue_put_off_next(&e->queue, picks[i].endpoint), &e->fetch_not_before);
+		}
+	}
+}
+
+static void
+send_due(WhEngine *e, TimestampTz now)
+{
+	WhPick		picks[PICKS_MAX];
+	int			count;
+
+	if (e->draining || e->queue.shards == 0 || now < e->fetch_not_before)
+		return;
+	count = wh_scheduler_pick(e->queue.scheduler, now, room(e), picks, PICKS_MAX);
+	if (count == 0)
+		return;
+
+	switch (wh_queue_fetch(&e->queue, picks, count, take_delivery, e))
+	{
+		case WH_TRANSACTION_DONE:
+			send_fetched(e);
+			break;
+		case WH_TRANSACTION_FAILED:
+			untake(e, picks, count);
+			fetch_singly(e, picks, count);
+			break;
+		case WH_TRANSACTION_NO_EXTENSION:
+			e->no_extension = true;
+			break;
+	}
+	for (int i = 0; i < count; i++)
+		wh_scheduler_place(e->queue.scheduler, picks[i].endpoint, GetCurrentTimestamp());
+}
+
+
+/* ---- recording ---- */
+
+static void
+complete(WhEngine *e, WhDelivery *d)
+{
+	e->counts.attempted++;
+	switch (d->verdict.outcome)
+	{
+		case WH_SUCCEEDED:
+			e->counts.succeeded++;
+			break;
+		case WH_RETRYING:
+			e->counts.retried++;
+			wh_scheduler_wake(e->queue.scheduler, &d->endpoint->endpoint_id, d->next_attempt_at);
+			break;
+		case WH_DEAD_LETTER:
+			e->counts.dead_lettered++;
+			break;
+		case WH_CANCELLED:
+			break;
+	}
+	leave_hand(e, d);
+}
+
+static WhTransactionResult
+record(WhEngine *e, WhDelivery **batch, int count)
+{
+	WhTransactionResult result;
+
+	/* a request that was made must not be forgotten because the server is stopping */
+	wh_transaction_hold_sigterm(true);
+	result = wh_queue_record(&e->queue, batch, count);
+	wh_transaction_hold_sigterm(false);
+
+	if (result == WH_TRANSACTION_DONE)
+		for (int i = 0; i < count; i++)
+			complete(e, batch[i]);
+	return result;
+}
+
+static void
+record_singly(WhEngine *e, WhDelivery **batch, int count)
+{
+	for (int i = 0; i < count && !e->no_extension; i++)
+	{
+		switch (record(e, &batch[i], 1))
+		{
+			case WH_TRANSACTION_DONE:
+				break;
+			case WH_TRANSACTION_FAILED:
+				dlist_push_tail(&e->stuck, &batch[i]->node);
+				e->stuck_at = later(GetCurrentTimestamp(), STUCK_WAIT_MS);
+				break;
+			case WH_TRANSACTION_NO_EXTENSION:
+				e->no_extension = true;
+				break;
+		}
+	}
+}
+
+static void
+record_results(WhEngine *e, TimestampTz now)
+{
+	while (e->result_count > 0 && !e->no_extension &&
+		   (e->result_count >= FLUSH_COUNT || e->in_flight == 0 || now >= later(e->results_since, FLUSH_MS)))
+	{
+		WhDelivery *batch[FLUSH_COUNT];
+		int			count = 0;
+
+		while (count < FLUSH_COUNT && !dlist_is_empty(&e->results))
+			batch[count++] = dlist_container(WhDelivery, node, dlist_pop_head_node(&e->results));
+		e->result_count -= count;
+
+		switch (record(e, batch, count))
+		{
+			case WH_TRANSACTION_DONE:
+				break;
+			case WH_TRANSACTION_FAILED:
+				record_singly(e, batch, count);
+				break;
+			case WH_TRANSACTION_NO_EXTENSION:
+				e->no_extension = true;
+				break;
+		}
+	}
+}
+
+static void
+record_stuck(WhEngine *e, TimestampTz now)
+{
+	WhDelivery *batch[WH_IN_FLIGHT_MAX];
+	int			count = 0;
+
+	if (dlist_is_empty(&e->stuck) || now < e->stuck_at)
+		return;
+	while (!dlist_is_empty(&e->stuck))
+		batch[count++] = dlist_container(WhDelivery, node, dlist_pop_head_node(&e->stuck));
+	record_singly(e, batch, count);
+}
+
+
+/* ---- waiting ---- */
+
+bool
+wh_engine_idle(WhEngine *e)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (e->in_flight > 0 || e->result_count > 0 || e->look_wanted)
+		return false;
+	if (e->options.max_deliveries > 0 && e->started >= e->options.max_deliveries)
+		return true;
+	return wh_scheduler_next(e->queue.scheduler, now) > now;
+}
+
+static long
+until(TimestampTz now, TimestampTz at, long ms)
+{
+	if (at == DT_NOEND)
+		return ms;
+	return Min(ms, TimestampDifferenceMilliseconds(now, at));
+}
+
+static long
+wait_time(WhEngine *e, long ms)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	long		transport_ms = wh_transport_timeout_ms(e->transport);
+
+	if (transport_ms >= 0)
+		ms = Min(ms, transport_ms);
+	if (e->result_count > 0)
+		ms = e->in_flight == 0 ? 0 : until(now, later(e->results_since, FLUSH_MS), ms);
+	if (!dlist_is_empty(&e->stuck))
+		ms = until(now, e->stuck_at, ms);
+	if (e->wanted & ~e->owned)
+		ms = until(now, e->acquire_at, ms);
+	ms = until(now, e->look_wanted ? e->look_not_before : e->look_at, ms);
+	if (e->queue.shards & shard_bit(0))
+		ms = until(now, e->maintain_at, ms);
+	if (e->queue.shards != 0 && !e->draining && room(e) > 0)
+		ms = until(now, Max(e->fetch_not_before, wh_scheduler_next(e->queue.scheduler, now)), ms);
+	return ms;
+}
+
+static void
+wait_for_work(WhEngine *e, long max_wait_ms)
+{
+	WaitEvent	event;
+	long		ms = e->options.in_session && wh_engine_idle(e) ? 0 : wait_time(e, max_wait_ms);
+
+	(void) WaitEventSetWait(e->wait_set, ms, &event, 1, PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+}
+
+
+/* ---- the loop's round ---- */
+
+static void
+receive(WhEngine *e)
+{
+	WhRequest  *request;
+
+	wh_transport_drive(e->transport);
+	while ((request = wh_transport_finished(e->transport)) != NULL)
+		finish_delivery(e, (WhDelivery *) request);
+}
+
+bool
+wh_engine_step(WhEngine *e, long max_wait_ms)
+{
+	MemoryContext before = MemoryContextSwitchTo(e->context);
+	TimestampTz now = GetCurrentTimestamp();
+
+	acquire_wanted(e, now);
+	take_wakes(e, now);
+	receive(e);
+	record_results(e, now);
+	record_stuck(e, now);
+	release_unwanted(e);
+	send_due(e, now);
+	receive(e);					/* what was just taken goes out now */
+	maintain(e, now);
+	if (!e->no_extension)
+		wait_for_work(e, max_wait_ms);
+	MemoryContextSwitchTo(before);
+	return !e->no_extension;
+}
+
+void
+wh_engine_drain(WhEngine *e, TimestampTz deadline)
+{
+	e->draining = true;
+	while ((e->in_flight > 0 || e->result_count > 0) && GetCurrentTimestamp() < deadline)
+		if (!wh_engine_step(e, 50))
+			break;
+}
+
+WhEngineCounts
+wh_engine_counts(const WhEngine *e)
+{
+	return e->counts;
+}
+
+void
+wh_engine_reload(WhEngine *e)
+{
+	wh_transport_reload(e->transport);
+}
+
+WhEngine *
+wh_engine_create(MemoryContext parent, WhEngineOptions options)
+{
+	MemoryContext context = AllocSetContextCreate(parent, "webhooks engine", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext before = MemoryContextSwitchTo(context);
+	WhEngine   *e = palloc0(sizeof(WhEngine));
+	HASHCTL		ctl = {.keysize = sizeof(pg_uuid_t), .entrysize = sizeof(WhInHand), .hcxt = context};
+
+	e->options = options;
+	e->context = context;
+	e->queue.in_session = options.in_session;
+	e->queue.context = context;
+	e->queue.scheduler = wh_scheduler_create(context);
+	e->queue.in_hand = hash_create("webhooks in hand", 1024, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	dlist_init(&e->fetched);
+	dlist_init(&e->results);
+	dlist_init(&e->stuck);
+	e->free_index_count = WH_IN_FLIGHT_MAX;
+	for (int i = 0; i < WH_IN_FLIGHT_MAX; i++)
+		e->free_indexes[i] = WH_IN_FLIGHT_MAX - 1 - i;
+
+	e->transport = wh_transport_create();
+	if (e->transport == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				 errmsg("could not set up libcurl"),
+				 errhint("The server may be short of memory or file descriptors.")));
+	e->wait_set = CreateWaitEventSet(context, 3);
+	AddWaitEventToSet(e->wait_set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+	AddWaitEventToSet(e->wait_set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
+	AddWaitEventToSet(e->wait_set, WL_SOCKET_READABLE, wh_transport_descriptor(e->transport), NULL, NULL);
+	MemoryContextSwitchTo(before);
+	return e;
+}
+
+void
+wh_engine_destroy(WhEngine *e)
+{
+	HASH_SEQ_STATUS scan;
+	WhInHand   *entry;
+
+	/* what was answered and not recorded still holds an exchange that is in none of the transport's lists */
+	hash_seq_init(&scan, e->queue.in_hand);
+	while ((entry = hash_seq_search(&scan)) != NULL)
+		if (entry->delivery->answered)
+			wh_transport_release(e->transport, &entry->delivery->request);
+	wh_transport_destroy(e->transport);
+	FreeWaitEventSet(e->wait_set);
+	for (int shard = 0; shard < WH_SHARDS; shard++)
+	{
+		LOCKTAG		tag = shard_lock(shard);
+
+		if (e->owned & shard_bit(shard))
+			LockRelease(&tag, ExclusiveLock, true);
+	}
+	MemoryContextDelete(e->context);
+}

@@ -1,0 +1,75 @@
+/*
+ * The database side of delivering: reads what is due, records what came of it. Every function here is a short transaction of
+ * its own, so none may be called within one (save CALL deliver_due's, which these commit).
+ */
+#ifndef WH_WORKER_QUEUE_H
+#define WH_WORKER_QUEUE_H
+
+#include "postgres.h"
+
+#include "utils/hsearch.h"
+#include "worker/scheduler.h"
+#include "worker/transaction.h"
+#include "worker/transport.h"
+
+#define WH_HEADERS_FIXED 8		/* what the engine adds to an endpoint's own headers, and the closing NULL */
+
+/* A queue row that this process has taken, from the fetch until its result is recorded. */
+typedef struct WhDelivery
+{
+	WhRequest	request;		/* first: the transport hands it back */
+	pg_uuid_t	delivery_id;
+	pg_uuid_t	event_id;
+	WhEndpoint *endpoint;
+	WhConfig   *config;			/* held */
+	int			attempt;		/* 1 for the first */
+	TimestampTz attempted_at;
+	WhVerdict	verdict;
+	TimestampTz next_attempt_at;	/* with WH_RETRYING */
+	bool		answered;
+	bool		in_queue;		/* its row was still there when it was recorded */
+	int			index;			/* among those in flight, see wh_slot_in_flight */
+	char	   *header_text;	/* what the header pointers point into, palloc'd */
+	const char **headers;
+	dlist_node	node;			/* the engine's list of results */
+	char		body[FLEXIBLE_ARRAY_MEMBER];
+} WhDelivery;
+
+typedef struct WhQueue
+{
+	bool		in_session;
+	MemoryContext context;		/* what outlives a transaction is allocated here */
+	WhScheduler *scheduler;
+	HTAB	   *in_hand;		/* WhInHand: rows not to be taken again */
+	uint64		shards;			/* whose endpoints this process serves */
+} WhQueue;
+
+typedef struct WhInHand
+{
+	pg_uuid_t	delivery_id;	/* hash key: first */
+	WhDelivery *delivery;
+} WhInHand;
+
+/* Wakes each endpoint of the queue's shards that has a row, as of its earliest. */
+extern WhTransactionResult wh_queue_look(WhQueue *queue);
+
+/*
+ * Reads due rows of the picked endpoints, advances their cursors and next times, and calls take for each row with its event, its body
+ * ready. Loads the endpoints' options where they are out of date. take must not touch the database.
+ */
+extern WhTransactionResult wh_queue_fetch(WhQueue *queue, WhPick *picks, int count,
+										  void (*take) (WhDelivery *delivery, void *state), void *state);
+
+/* Puts off by an hour the endpoint's next due row: it cannot be read. */
+extern WhTransactionResult wh_queue_put_off_next(WhQueue *queue, WhEndpoint *endpoint);
+
+/*
+ * Records results, all or none: the attempts, and the end of each delivery or its next time. When a row is gone from the queue
+ * (cancelled meanwhile), what was not a success is recorded as cancelled, in verdict.outcome too.
+ */
+extern WhTransactionResult wh_queue_record(WhQueue *queue, WhDelivery **results, int count);
+
+/* Makes and drops partitions. *needed tells whether there was an endpoint to do it for. */
+extern WhTransactionResult wh_queue_maintain(WhQueue *queue, bool *needed);
+
+#endif

@@ -1,0 +1,171 @@
+/*
+ * Every touch of the database goes through wh_transact, so that none can be left open across the network, none runs under
+ * somebody's search_path, and an error costs the work of one transaction and not the process.
+ *
+ * The planner is told to use the indexes: the queue's statistics are those of a moment at which it was empty or full.
+ */
+#include "postgres.h"
+
+#include <signal.h>
+
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "commands/extension.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/interrupt.h"
+#include "storage/latch.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "worker/transaction.h"
+
+static volatile sig_atomic_t in_transaction = false;
+static volatile sig_atomic_t sigterm_held = false;
+
+void
+wh_transaction_sigterm(SIGNAL_ARGS)
+{
+	if (in_transaction && !sigterm_held)
+		die(postgres_signal_arg);
+	else
+	{
+		int			save_errno = errno;
+
+		ShutdownRequestPending = true;
+		SetLatch(MyLatch);
+		errno = save_errno;
+	}
+}
+
+void
+wh_transaction_hold_sigterm(bool hold)
+{
+	sigterm_held = hold;
+}
+
+static Oid
+extension_owner(void)
+{
+	Oid			namespace = get_namespace_oid("webhooks", true);
+	Oid			events;
+	HeapTuple	tuple;
+	Oid			owner = InvalidOid;
+
+	if (!OidIsValid(get_extension_oid("webhooks", true)) || !OidIsValid(namespace) ||
+		!OidIsValid(events = get_relname_relid("events", namespace)))
+		return InvalidOid;
+	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(events));
+	if (HeapTupleIsValid(tuple))
+	{
+		owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+		ReleaseSysCache(tuple);
+	}
+	return owner;
+}
+
+static void
+set_local(const char *name, const char *value)
+{
+	(void) set_config_option(name, value, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+}
+
+static void
+set_environment(void)
+{
+	set_local("search_path", "pg_catalog, pg_temp");
+	set_local("enable_seqscan", "off");
+	set_local("enable_hashjoin", "off");
+	set_local("enable_mergejoin", "off");
+	set_local("lock_timeout", "5s");
+}
+
+static bool
+run_caught(const WhTransaction *tx)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool done = false;
+
+	BeginInternalSubTransaction(NULL);
+	PG_TRY();
+	{
+		/* opened inside, so that an error takes snapshot and connection with it */
+		PushActiveSnapshot(GetTransactionSnapshot());
+		SPI_connect();
+		tx->work(tx->state);
+		SPI_finish();
+		PopActiveSnapshot();
+		ReleaseCurrentSubTransaction();
+		done = true;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		/* no detail: it may show a row, and with it what an application or a receiver sent */
+		ereport(LOG,
+				(errcode(error->sqlerrcode),
+				 errmsg("webhooks: %s failed: %s", tx->activity, error->message)));
+		FreeErrorData(error);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return done;
+}
+
+static WhTransactionResult
+run_as_owner(const WhTransaction *tx)
+{
+	Oid			owner = extension_owner();
+	Oid			save_user;
+	int			save_context;
+	int			nest_level;
+	bool		done;
+
+	if (!OidIsValid(owner))
+		return WH_TRANSACTION_NO_EXTENSION;
+
+	GetUserIdAndSecContext(&save_user, &save_context);
+	SetUserIdAndSecContext(owner, save_context | SECURITY_LOCAL_USERID_CHANGE);
+	nest_level = NewGUCNestLevel();
+	set_environment();
+	done = run_caught(tx);
+	AtEOXact_GUC(true, nest_level);
+	SetUserIdAndSecContext(save_user, save_context);
+	return done ? WH_TRANSACTION_DONE : WH_TRANSACTION_FAILED;
+}
+
+WhTransactionResult
+wh_transact(const WhTransaction *tx)
+{
+	WhTransactionResult result;
+
+	if (tx->in_session)
+	{
+		result = run_as_owner(tx);
+		SPI_commit();
+		return result;
+	}
+
+	in_transaction = true;
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	pgstat_report_activity(STATE_RUNNING, tx->activity);
+	result = run_as_owner(tx);
+	CommitTransactionCommand();
+	pgstat_report_stat(false);
+	pgstat_report_activity(STATE_IDLE, NULL);
+	in_transaction = false;
+	return result;
+}

@@ -1,0 +1,632 @@
+/*
+ * libcurl's multi interface on an epoll set of its own, which the caller's wait includes as one descriptor.
+ *
+ * An exchange (an easy handle with the buffers of an answer) is kept and used again, and so are connections, by libcurl.
+ * The address rules are asked twice: before a socket is opened, about the address it would connect to, and before a request
+ * goes out, about the address the connection really has, since a kept connection may be older than the rules.
+ */
+#include "postgres.h"
+
+#include <arpa/inet.h>
+#include <curl/curl.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "core/address.h"
+#include "settings.h"
+#include "worker/transport.h"
+
+#define EVENTS_AT_ONCE 128
+
+struct WhExchange
+{
+	CURL	   *easy;
+	struct curl_slist *headers;
+	int			generation;		/* of the settings that the handle was set up with */
+	bool		refused;		/* the address rules kept it from connecting */
+	bool		unanswered;		/* sent once, and the connection ended without an answer */
+	bool		headers_full;
+	bool		body_full;
+	int			sockets_opened;
+	size_t		headers_len;
+	size_t		body_len;
+	size_t		body_room;
+	char	   *body;
+	char		libcurl_error[CURL_ERROR_SIZE];
+	char		refusal[128];
+	char		header_block[WH_RESPONSE_HEADERS_MAX];
+	dlist_node	node;			/* among the spare ones */
+};
+
+struct WhTransport
+{
+	CURLM	   *multi;
+	int			epoll;
+	int			generation;
+	int64		timer_ms;		/* when libcurl wants to be called, on the monotonic clock; -1 for never */
+	dlist_head	spare;			/* of WhExchange */
+	dlist_head	finished;		/* of WhRequest */
+	dlist_head	active;			/* of WhRequest */
+};
+
+static int64
+monotonic_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64) now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/*
+ * libcurl starts threads to resolve names. They must not take signals that PostgreSQL's handlers expect in the main thread, and
+ * a new thread has the mask of the one that starts it.
+ */
+static void
+block_signals(sigset_t *before)
+{
+	sigset_t	all;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, before);
+}
+
+static void
+restore_signals(const sigset_t *before)
+{
+	pthread_sigmask(SIG_SETMASK, before, NULL);
+}
+
+
+/* ---- what libcurl calls ---- */
+
+static int
+on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *known)
+{
+	WhTransport *t = arg;
+	struct epoll_event event = {.data.fd = fd};
+
+	if (what == CURL_POLL_REMOVE)
+	{
+		epoll_ctl(t->epoll, EPOLL_CTL_DEL, fd, NULL);
+		curl_multi_assign(t->multi, fd, NULL);
+		return 0;
+	}
+	if (what & CURL_POLL_IN)
+		event.events |= EPOLLIN;
+	if (what & CURL_POLL_OUT)
+		event.events |= EPOLLOUT;
+	if (epoll_ctl(t->epoll, known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &event) != 0)
+		return -1;
+	curl_multi_assign(t->multi, fd, t);
+	return 0;
+}
+
+static int
+on_timer(CURLM *multi, long timeout_ms, void *arg)
+{
+	WhTransport *t = arg;
+
+	t->timer_ms = timeout_ms < 0 ? -1 : monotonic_ms() + timeout_ms;
+	return 0;
+}
+
+static bool
+peer_allowed(WhExchange *x, const struct sockaddr *peer)
+{
+	WhAddressPolicy policy = wh_setting_address_policy();
+	const char *refusal = wh_address_refusal(&policy, peer);
+	char		text[INET6_ADDRSTRLEN] = "an address";
+
+	if (refusal == NULL)
+		return true;
+	if (peer->sa_family == AF_INET)
+		inet_ntop(AF_INET, &((const struct sockaddr_in *) peer)->sin_addr, text, sizeof(text));
+	else if (peer->sa_family == AF_INET6)
+		inet_ntop(AF_INET6, &((const struct sockaddr_in6 *) peer)->sin6_addr, text, sizeof(text));
+	snprintf(x->refusal, sizeof(x->refusal), "%s is not allowed: %s", text, refusal);
+	x->refused = true;
+	return false;
+}
+
+static curl_socket_t
+on_open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *peer)
+{
+	WhExchange *x = arg;
+
+	/* libcurl goes on to the name's next address, if there is one */
+	if (!peer_allowed(x, &peer->addr))
+		return CURL_SOCKET_BAD;
+	x->sockets_opened++;
+	return socket(peer->family, peer->socktype | SOCK_CLOEXEC, peer->protocol);
+}
+
+static int
+on_before_request(void *arg, char *peer_ip, char *local_ip, int peer_port, int local_port)
+{
+	WhExchange *x = arg;
+	long		sent = 0;
+	struct sockaddr_in v4 = {.sin_family = AF_INET};
+	struct sockaddr_in6 v6 = {.sin6_family = AF_INET6};
+	const struct sockaddr *peer = NULL;
+
+	if (inet_pton(AF_INET, peer_ip, &v4.sin_addr) == 1)
+		peer = (struct sockaddr *) &v4;
+	else if (inet_pton(AF_INET6, peer_ip, &v6.sin6_addr) == 1)
+		peer = (struct sockaddr *) &v6;
+
+	/* whoever cannot be named cannot be allowed */
+	if (peer == NULL || !peer_allowed(x, peer))
+	{
+		x->refused = true;
+		x->sockets_opened = 0;
+		return CURL_PREREQFUNC_ABORT;
+	}
+
+	/*
+	 * libcurl sends again by itself when a kept connection ends without an answer. An attempt is one request, recorded as such:
+	 * only what never left is sent again here.
+	 */
+	curl_easy_getinfo(x->easy, CURLINFO_REQUEST_SIZE, &sent);
+	if (sent > 0)
+	{
+		x->unanswered = true;
+		return CURL_PREREQFUNC_ABORT;
+	}
+	return CURL_PREREQFUNC_OK;
+}
+
+static size_t
+on_header(char *line, size_t size, size_t count, void *arg)
+{
+	WhExchange *x = arg;
+	size_t		len = size * count;
+
+	/* a status line begins an answer; what came before was an interim one */
+	if (len >= 5 && memcmp(line, "HTTP/", 5) == 0)
+	{
+		x->headers_len = 0;
+		return len;
+	}
+	if (len > sizeof(x->header_block) - x->headers_len)
+	{
+		x->headers_full = true;
+		return 0;
+	}
+	memcpy(x->header_block + x->headers_len, line, len);
+	x->headers_len += len;
+	return len;
+}
+
+static size_t
+on_body(char *data, size_t size, size_t count, void *arg)
+{
+	WhExchange *x = arg;
+	size_t		len = size * count;
+	size_t		limit = wh_response_body_limit_bytes;
+	size_t		kept = Min(len, limit - Min(limit, x->body_len));
+
+	if (x->body_len + kept > x->body_room)
+	{
+		size_t		room = Min(limit, Max(1024, 2 * (x->body_len + kept)));
+		char	   *larger = realloc(x->body, room);
+
+		if (larger == NULL)
+			return 0;
+		x->body = larger;
+		x->body_room = room;
+	}
+	if (kept > 0)
+		memcpy(x->body + x->body_len, data, kept);
+	x->body_len += kept;
+	if (kept < len)
+	{
+		/* the answer is known and its rest not wanted: an endless body must cost no more than this */
+		x->body_full = true;
+		return 0;
+	}
+	return len;
+}
+
+
+/* ---- exchanges ---- */
+
+#define SET(option, value) \
+	do { if (code == CURLE_OK) code = curl_easy_setopt(x->easy, option, value); } while (0)
+
+/* What all requests have in common. */
+static CURLcode
+set_up(WhExchange *x, int generation)
+{
+	CURLcode	code = CURLE_OK;
+
+	curl_easy_reset(x->easy);
+	SET(CURLOPT_NOSIGNAL, 1L);
+	SET(CURLOPT_POST, 1L);
+	SET(CURLOPT_FOLLOWLOCATION, 0L);
+	SET(CURLOPT_PROTOCOLS_STR, wh_allow_http ? "https,http" : "https");
+	SET(CURLOPT_PROXY, "");		/* not even the environment's */
+	SET(CURLOPT_NETRC, (long) CURL_NETRC_IGNORED);
+	SET(CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2);
+	if (wh_ca_file[0] != '\0')
+	{
+		SET(CURLOPT_CAINFO, wh_ca_file);
+		SET(CURLOPT_CAPATH, NULL);
+	}
+	SET(CURLOPT_CONNECTTIMEOUT_MS, (long) wh_connect_timeout_ms);
+	SET(CURLOPT_USERAGENT, wh_user_agent[0] ? wh_user_agent : NULL);
+	SET(CURLOPT_HTTP09_ALLOWED, 0L);
+	SET(CURLOPT_TCP_NODELAY, 1L);
+	SET(CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
+	SET(CURLOPT_OPENSOCKETDATA, x);
+	SET(CURLOPT_PREREQFUNCTION, on_before_request);
+	SET(CURLOPT_PREREQDATA, x);
+	SET(CURLOPT_HEADERFUNCTION, on_header);
+	SET(CURLOPT_HEADERDATA, x);
+	SET(CURLOPT_WRITEFUNCTION, on_body);
+	SET(CURLOPT_WRITEDATA, x);
+	SET(CURLOPT_ERRORBUFFER, x->libcurl_error);
+	if (code == CURLE_OK)
+		x->generation = generation;
+	return code;
+}
+
+static CURLcode
+prepare(WhExchange *x, WhRequest *request, int generation)
+{
+	CURLcode	code = CURLE_OK;
+
+	x->refused = x->unanswered = x->headers_full = x->body_full = false;
+	x->sockets_opened = 0;
+	x->headers_len = x->body_len = 0;
+	x->libcurl_error[0] = '\0';
+
+	if (x->generation != generation)
+		code = set_up(x, generation);
+	for (const char *const *h = request->headers; *h && code == CURLE_OK; h++)
+	{
+		struct curl_slist *longer = curl_slist_append(x->headers, *h);
+
+		if (longer == NULL)
+			code = CURLE_OUT_OF_MEMORY;
+		else
+			x->headers = longer;
+	}
+	SET(CURLOPT_URL, request->url);
+	SET(CURLOPT_HTTPHEADER, x->headers);
+	SET(CURLOPT_POSTFIELDS, request->body);
+	SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) request->body_len);
+	SET(CURLOPT_TIMEOUT_MS, (long) request->timeout_ms);
+	SET(CURLOPT_PRIVATE, request);
+	return code;
+}
+
+static void
+free_exchange(WhExchange *x)
+{
+	curl_easy_cleanup(x->easy);
+	curl_slist_free_all(x->headers);
+	free(x->body);
+	free(x);
+}
+
+static WhExchange *
+take_exchange(WhTransport *t)
+{
+	WhExchange *x;
+
+	if (!dlist_is_empty(&t->spare))
+		return dlist_container(WhExchange, node, dlist_pop_head_node(&t->spare));
+
+	x = calloc(1, sizeof(WhExchange));
+	if (x == NULL)
+		return NULL;
+	x->generation = -1;
+	x->easy = curl_easy_init();
+	if (x->easy == NULL)
+	{
+		free(x);
+		return NULL;
+	}
+	return x;
+}
+
+
+/* ---- what came of a request ---- */
+
+static WhErrorClass
+classify_failure(const WhExchange *x, CURLcode code)
+{
+	switch (code)
+	{
+		case CURLE_COULDNT_RESOLVE_HOST:
+			return WH_ERROR_DNS;
+		case CURLE_COULDNT_CONNECT:
+		case CURLE_SEND_ERROR:
+		case CURLE_RECV_ERROR:
+		case CURLE_GOT_NOTHING:
+			return WH_ERROR_CONNECT;
+		case CURLE_OPERATION_TIMEDOUT:
+			return WH_ERROR_TIMEOUT;
+		case CURLE_SSL_CONNECT_ERROR:
+		case CURLE_PEER_FAILED_VERIFICATION:
+		case CURLE_SSL_CERTPROBLEM:
+		case CURLE_SSL_CIPHER:
+		case CURLE_SSL_CACERT_BADFILE:
+		case CURLE_SSL_ISSUER_ERROR:
+		case CURLE_SSL_INVALIDCERTSTATUS:
+			return WH_ERROR_TLS;
+		case CURLE_WEIRD_SERVER_REPLY:
+		case CURLE_UNSUPPORTED_PROTOCOL:
+		case CURLE_PARTIAL_FILE:
+		case CURLE_BAD_CONTENT_ENCODING:
+		case CURLE_HTTP2:
+		case CURLE_HTTP2_STREAM:
+			return WH_ERROR_PROTOCOL;
+		case CURLE_WRITE_ERROR:
+			return x->headers_full ? WH_ERROR_PROTOCOL : WH_ERROR_INTERNAL;
+		default:
+			return WH_ERROR_INTERNAL;
+	}
+}
+
+static void
+describe_failure(WhRequest *request, CURLcode code)
+{
+	WhExchange *x = request->exchange;
+	const char *scheme = NULL;
+
+	if (x->refused && x->sockets_opened == 0)
+	{
+		request->answer.error_class = WH_ERROR_BLOCKED_ADDRESS;
+		strlcpy(request->error, x->refusal, sizeof(request->error));
+		return;
+	}
+	if (code == CURLE_UNSUPPORTED_PROTOCOL &&
+		curl_easy_getinfo(x->easy, CURLINFO_SCHEME, &scheme) == CURLE_OK && scheme == NULL && !wh_allow_http)
+	{
+		request->answer.error_class = WH_ERROR_BLOCKED_ADDRESS;
+		strlcpy(request->error, "http is not allowed: webhooks.allow_http is off", sizeof(request->error));
+		return;
+	}
+	if (x->unanswered)
+	{
+		request->answer.error_class = WH_ERROR_CONNECT;
+		strlcpy(request->error, "the connection was closed without an answer", sizeof(request->error));
+		return;
+	}
+	request->answer.error_class = classify_failure(x, code);
+	if (x->headers_full)
+		snprintf(request->error, sizeof(request->error), "the answer's headers are larger than %d bytes",
+				 WH_RESPONSE_HEADERS_MAX);
+	else
+		strlcpy(request->error, x->libcurl_error[0] ? x->libcurl_error : curl_easy_strerror(code),
+				sizeof(request->error));
+}
+
+static void
+finish(WhTransport *t, WhRequest *request, CURLcode code)
+{
+	WhExchange *x = request->exchange;
+	long		status = 0;
+	curl_off_t	duration_us = 0;
+	curl_off_t	retry_after_s = 0;
+	char	   *ip = NULL;
+
+	curl_easy_getinfo(x->easy, CURLINFO_RESPONSE_CODE, &status);
+	curl_easy_getinfo(x->easy, CURLINFO_TOTAL_TIME_T, &duration_us);
+	curl_easy_getinfo(x->easy, CURLINFO_RETRY_AFTER, &retry_after_s);
+	curl_easy_getinfo(x->easy, CURLINFO_PRIMARY_IP, &ip);
+	request->answer.status = (int) status;
+	request->answer.retry_after_ms = (int64) Min(retry_after_s, PG_INT32_MAX) * 1000;
+	request->duration_us = duration_us;
+	strlcpy(request->remote_address, ip ? ip : "", sizeof(request->remote_address));
+
+	if (code == CURLE_OK || (code == CURLE_WRITE_ERROR && x->body_full))
+	{
+		request->answer.error_class = wh_status_class((int) status);
+		if (request->answer.error_class != WH_ERROR_NONE)
+			snprintf(request->error, sizeof(request->error), "HTTP status %ld", status);
+	}
+	else
+		describe_failure(request, code);
+
+	request->response_headers = x->header_block;
+	request->response_headers_len = x->headers_len;
+	request->response_body = x->body;
+	request->response_body_len = x->body_len;
+	request->response_body_cut = x->body_full;
+	dlist_push_tail(&t->finished, &request->node);
+}
+
+static void
+finish_unsent(WhTransport *t, WhRequest *request, const char *error)
+{
+	request->answer.error_class = WH_ERROR_INTERNAL;
+	strlcpy(request->error, error, sizeof(request->error));
+	dlist_push_tail(&t->finished, &request->node);
+}
+
+static void
+collect(WhTransport *t)
+{
+	CURLMsg    *message;
+	int			left;
+
+	while ((message = curl_multi_info_read(t->multi, &left)) != NULL)
+	{
+		CURL	   *easy = message->easy_handle;
+		CURLcode	code = message->data.result;
+		WhRequest  *request;
+
+		if (message->msg != CURLMSG_DONE)
+			continue;
+		curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **) &request);
+		dlist_delete(&request->node);
+		finish(t, request, code);
+		curl_multi_remove_handle(t->multi, easy);	/* message is gone from here on */
+	}
+}
+
+
+/* ---- what the engine calls ---- */
+
+WhTransport *
+wh_transport_create(void)
+{
+	static bool initialized = false;
+	WhTransport *t = calloc(1, sizeof(WhTransport));
+
+	if (t == NULL)
+		return NULL;
+	if (!initialized && curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK)
+		initialized = true;
+	t->timer_ms = -1;
+	dlist_init(&t->spare);
+	dlist_init(&t->finished);
+	dlist_init(&t->active);
+	t->epoll = epoll_create1(EPOLL_CLOEXEC);
+	t->multi = initialized ? curl_multi_init() : NULL;
+	if (t->epoll < 0 || t->multi == NULL)
+	{
+		wh_transport_destroy(t);
+		return NULL;
+	}
+	curl_multi_setopt(t->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
+	curl_multi_setopt(t->multi, CURLMOPT_SOCKETDATA, t);
+	curl_multi_setopt(t->multi, CURLMOPT_TIMERFUNCTION, on_timer);
+	curl_multi_setopt(t->multi, CURLMOPT_TIMERDATA, t);
+	curl_multi_setopt(t->multi, CURLMOPT_MAXCONNECTS, (long) WH_IN_FLIGHT_MAX);
+	return t;
+}
+
+void
+wh_transport_destroy(WhTransport *t)
+{
+	dlist_mutable_iter iter;
+
+	if (t == NULL)
+		return;
+	dlist_foreach_modify(iter, &t->active)
+	{
+		WhRequest  *request = dlist_container(WhRequest, node, iter.cur);
+
+		curl_multi_remove_handle(t->multi, request->exchange->easy);
+		free_exchange(request->exchange);
+	}
+	dlist_foreach_modify(iter, &t->finished)
+	{
+		WhRequest  *request = dlist_container(WhRequest, node, iter.cur);
+
+		if (request->exchange)
+			free_exchange(request->exchange);
+	}
+	dlist_foreach_modify(iter, &t->spare)
+		free_exchange(dlist_container(WhExchange, node, iter.cur));
+	if (t->multi)
+		curl_multi_cleanup(t->multi);
+	if (t->epoll >= 0)
+		close(t->epoll);
+	free(t);
+}
+
+void
+wh_transport_reload(WhTransport *t)
+{
+	t->generation++;
+}
+
+int
+wh_transport_descriptor(const WhTransport *t)
+{
+	return t->epoll;
+}
+
+long
+wh_transport_timeout_ms(const WhTransport *t)
+{
+	if (t->timer_ms < 0)
+		return -1;
+	return (long) Max(0, t->timer_ms - monotonic_ms());
+}
+
+void
+wh_transport_start(WhTransport *t, WhRequest *request)
+{
+	WhExchange *x = take_exchange(t);
+	CURLcode	code;
+
+	memset(&request->answer, 0, sizeof(request->answer));
+	request->error[0] = request->remote_address[0] = '\0';
+	request->duration_us = 0;
+	request->response_headers = request->response_body = NULL;
+	request->response_headers_len = request->response_body_len = 0;
+	request->response_body_cut = false;
+	request->exchange = x;
+	if (x == NULL)
+	{
+		finish_unsent(t, request, "out of memory");
+		return;
+	}
+	code = prepare(x, request, t->generation);
+	if (code != CURLE_OK)
+		finish_unsent(t, request, curl_easy_strerror(code));
+	else if (curl_multi_add_handle(t->multi, x->easy) != CURLM_OK)
+		finish_unsent(t, request, "libcurl took no further request");
+	else
+		dlist_push_tail(&t->active, &request->node);
+}
+
+void
+wh_transport_drive(WhTransport *t)
+{
+	struct epoll_event events[EVENTS_AT_ONCE];
+	sigset_t	before;
+	int			running;
+	int			count;
+
+	block_signals(&before);
+	count = epoll_wait(t->epoll, events, EVENTS_AT_ONCE, 0);
+	for (int i = 0; i < count; i++)
+	{
+		int			what = 0;
+
+		if (events[i].events & EPOLLIN)
+			what |= CURL_CSELECT_IN;
+		if (events[i].events & EPOLLOUT)
+			what |= CURL_CSELECT_OUT;
+		if (events[i].events & (EPOLLERR | EPOLLHUP))
+			what |= CURL_CSELECT_ERR;
+		curl_multi_socket_action(t->multi, events[i].data.fd, what, &running);
+	}
+	if (t->timer_ms >= 0 && t->timer_ms <= monotonic_ms())
+	{
+		t->timer_ms = -1;
+		curl_multi_socket_action(t->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+	}
+	collect(t);
+	restore_signals(&before);
+}
+
+WhRequest *
+wh_transport_finished(WhTransport *t)
+{
+	if (dlist_is_empty(&t->finished))
+		return NULL;
+	return dlist_container(WhRequest, node, dlist_pop_head_node(&t->finished));
+}
+
+void
+wh_transport_release(WhTransport *t, WhRequest *request)
+{
+	WhExchange *x = request->exchange;
+
+	if (x == NULL)
+		return;
+	curl_slist_free_all(x->headers);
+	x->headers = NULL;
+	dlist_push_head(&t->spare, &x->node);
+	request->exchange = NULL;
+}

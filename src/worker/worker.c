@@ -1,0 +1,103 @@
+/*
+ * A worker: serves its share of one database's endpoints until the server stops, the extension is dropped, or fewer workers
+ * are wanted, or none (webhooks.enabled off).
+ *
+ * Worker number i of n wants each shard s with s mod n = i. When n changes by a reload, every worker works out its new share for
+ * itself: it gives up a shard once nothing of it is in hand, and the shard's lock keeps the new owner from starting before.
+ */
+#include "postgres.h"
+
+#include <signal.h>
+
+#include "libpq/pqsignal.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "settings.h"
+#include "shmem.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "worker/engine.h"
+#include "worker/transaction.h"
+#include "worker/worker.h"
+
+#define WAIT_MS 60000
+#define DRAIN_S 2				/* at a stop, for answers that are about to come */
+
+static uint64
+share(const WhWorkerTask *task)
+{
+	uint64		shards = 0;
+
+	if (wh_enabled && task->number < wh_workers)
+		for (int s = task->number; s < WH_SHARDS; s += wh_workers)
+			shards |= UINT64CONST(1) << s;
+	return shards;
+}
+
+static void
+reload(WhEngine *engine, const WhWorkerTask *task)
+{
+	ConfigReloadPending = false;
+	ProcessConfigFile(PGC_SIGHUP);
+	wh_engine_reload(engine);
+	wh_engine_want(engine, share(task));
+}
+
+static void
+end_without_extension(void)
+{
+	wh_slot_detach(WH_SLOT_NO_EXTENSION);
+	proc_exit(0);
+}
+
+static void
+do_nothing(void *state)
+{
+}
+
+static void
+check_extension(void)
+{
+	WhTransaction tx = {.activity = "looking for the extension", .work = do_nothing};
+
+	if (wh_transact(&tx) == WH_TRANSACTION_NO_EXTENSION)
+		end_without_extension();
+}
+
+void
+wh_worker_main(Datum arg)
+{
+	WhWorkerTask task;
+	WhEngine   *engine;
+
+	memcpy(&task, MyBgworkerEntry->bgw_extra, sizeof(task));
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, wh_transaction_sigterm);
+	pqsignal(SIGINT, SIG_IGN);
+	BackgroundWorkerUnblockSignals();
+
+	if (!wh_slot_attach(task.slot))
+		proc_exit(0);
+	BackgroundWorkerInitializeConnectionByOid(task.database, InvalidOid, 0);
+
+	check_extension();
+
+	engine = wh_engine_create(TopMemoryContext, (WhEngineOptions) {0});
+	wh_engine_want(engine, share(&task));
+
+	while (!ShutdownRequestPending && wh_enabled && task.number < wh_workers)
+	{
+		if (ConfigReloadPending)
+			reload(engine, &task);
+		if (!wh_engine_step(engine, WAIT_MS))
+			end_without_extension();
+	}
+
+	wh_engine_drain(engine, GetCurrentTimestamp() + DRAIN_S * USECS_PER_SEC);
+	proc_exit(0);
+}
