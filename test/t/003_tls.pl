@@ -1,0 +1,81 @@
+
+# Over https the peer is who its certificate says, or nothing is sent.
+
+use strict;
+use warnings;
+
+use Test::More;
+use WebhooksTest;
+
+my $ca   = make_test_ca();
+my $node = start_node(conf => { 'webhooks.ca_file' => $ca->{ca}, 'webhooks.retry_jitter' => 0 });
+my $good = start_receiver(tls => $ca->{server}, name => 'good');
+
+# A certificate by the CA in webhooks.ca_file, for a name and for an address
+
+for my $host (qw(localhost 127.0.0.1))
+{
+	my ($endpoint_id, $secret) = register_endpoint($node, $good->url("/x/$host/ok", $host), event_types => "'{$host}'");
+	my $event_id = dispatch($node, $host, '{"n": 1}');
+	wait_for_state($node, $event_id, 'succeeded');
+	my ($request) = $good->requests("/x/$host/ok");
+	ok(verify_signature($request, $secret), "$host: delivered and signed");
+}
+
+# Certificates that do not hold
+
+for my $kind (qw(wrong_name expired self_signed))
+{
+	my $bad = start_receiver(tls => $ca->{$kind}, name => $kind);
+	for my $host (qw(localhost 127.0.0.1))
+	{
+		my $type = "$kind.$host";
+		register_endpoint($node, $bad->url('/ok', $host), event_types => "'{$type}'", retry_schedule => q('{100ms}'));
+		my $status = wait_for_state($node, dispatch($node, $type, '{}'), 'dead_letter');
+		is($status->{error_class}, 'tls', "$type: the class is tls");
+		is($status->{attempts}, 2, "$type: it was tried again, for certificates get renewed");
+		is($status->{last_status_code}, undef, "$type: there is no status");
+		ok(length $status->{last_error}, "$type: the error says more");
+	}
+	is($bad->count, 0, "$kind: nothing was sent");
+	$bad->stop;
+}
+
+# TLS against a receiver that does not speak it
+
+{
+	my $plain = start_receiver(name => 'plain');
+	(my $url = $plain->url('/ok')) =~ s/^http:/https:/;
+	register_endpoint($node, $url, event_types => q('{plain}'), retry_schedule => q('{}'));
+	my $status = wait_for_state($node, dispatch($node, 'plain', '{}'), 'dead_letter');
+	is($status->{error_class}, 'tls', 'no TLS there: the class is tls');
+	is(scalar(grep { !$_->{malformed} } $plain->requests), 0, 'and nothing was sent in the clear');
+}
+
+# Connections are kept: a handshake is what costs
+
+{
+	my ($endpoint_id, $secret) = register_endpoint($node, $good->url('/x/many/ok'), event_types => q('{many}'));
+	value($node, q{SELECT count(webhooks.dispatch('many', jsonb_build_object('n', n))) FROM generate_series(1, 1000) n});
+	my @requests = $good->wait_for_requests(1000, 30, '/x/many/ok');
+	my %connections = map { $_->{connection} => 1 } @requests;
+	cmp_ok(scalar keys %connections, '<=', 40, '1,000 requests share few connections');
+	is(scalar(grep { !verify_signature($_, $secret) } @requests), 0, 'and all are signed');
+	wait_until(sub { queue_is_empty($node) }, 'an empty queue');
+	is(scalar @{ [ $good->requests('/x/many/ok') ] }, 1000, 'and none comes twice');
+}
+
+# The CA is not one of those that the system trusts
+
+{
+	$node->append_conf('postgresql.conf', "webhooks.ca_file = ''");
+	$node->restart;
+	my $before = $good->count;
+	register_endpoint($node, $good->url('/x/unknown/ok'), event_types => q('{unknown}'), retry_schedule => q('{}'));
+	my $status = wait_for_state($node, dispatch($node, 'unknown', '{}'), 'dead_letter');
+	is($status->{error_class}, 'tls', 'an unknown CA: the class is tls');
+	is($good->count, $before, 'an unknown CA: nothing was sent');
+}
+
+$node->stop;
+done_testing();
