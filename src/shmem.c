@@ -18,6 +18,7 @@
 #include "utils/timestamp.h"
 
 #define TRANCHE "webhooks"
+#define BARS_MAX 16
 
 typedef struct WhSlot
 {
@@ -36,9 +37,16 @@ typedef struct WhSlot
 	WhInFlight	in_flight[WH_IN_FLIGHT_MAX];
 } WhSlot;
 
+typedef struct WhBar
+{
+	Oid			database;		/* InvalidOid in an unused one */
+	int			pid;
+} WhBar;
+
 typedef struct WhShared
 {
 	LWLock	   *lock;			/* for what follows, and for taking a slot */
+	WhBar		bars[BARS_MAX];
 	int			launcher_pid;	/* 0 while there is none */
 	int			launcher_pgprocno;
 	bool		noticed;
@@ -253,6 +261,97 @@ wh_launcher_take_notice(Oid *database)
 	return noticed;
 }
 
+static WhBar *
+find_bar(Oid database, int pid)
+{
+	for (int i = 0; i < BARS_MAX; i++)
+		if (shared->bars[i].database == database && (pid == 0 || shared->bars[i].pid == pid))
+			return &shared->bars[i];
+	return NULL;
+}
+
+static void
+unbar_at_exit(int code, Datum arg)
+{
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < BARS_MAX; i++)
+		if (shared->bars[i].pid == MyProcPid)
+			shared->bars[i] = (WhBar) {0};
+	LWLockRelease(shared->lock);
+}
+
+bool
+wh_database_bar(Oid database)
+{
+	static bool registered = false;
+	WhBar	   *bar;
+
+	if (shared == NULL)
+		return false;
+	if (!registered)
+		before_shmem_exit(unbar_at_exit, 0);
+	registered = true;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	bar = find_bar(InvalidOid, 0);
+	if (bar)
+		*bar = (WhBar) {.database = database, .pid = MyProcPid};
+	LWLockRelease(shared->lock);
+	if (bar == NULL)
+		return false;
+
+	for (int i = 0; i < WH_SLOTS; i++)
+	{
+		WhSlot	   *slot = &shared->slots[i];
+
+		LWLockAcquire(slot->lock, LW_SHARED);
+		if (slot->database == database && slot->state == WH_SLOT_RUNNING && slot->launcher_pid != 0)
+			kill(slot->pid, SIGTERM);
+		LWLockRelease(slot->lock);
+	}
+	return true;
+}
+
+void
+wh_database_unbar(Oid database)
+{
+	WhBar	   *bar;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	bar = find_bar(database, MyProcPid);
+	if (bar)
+		*bar = (WhBar) {0};
+	LWLockRelease(shared->lock);
+}
+
+bool
+wh_database_barred(Oid database)
+{
+	bool		barred;
+
+	LWLockAcquire(shared->lock, LW_SHARED);
+	barred = find_bar(database, 0) != NULL;
+	LWLockRelease(shared->lock);
+	return barred;
+}
+
+bool
+wh_database_occupied(Oid database)
+{
+	bool		occupied = false;
+
+	for (int i = 0; i < WH_SLOTS && !occupied; i++)
+	{
+		WhSlot	   *slot = &shared->slots[i];
+
+		LWLockAcquire(slot->lock, LW_SHARED);
+		occupied = slot->database == database && slot->launcher_pid != 0 &&
+			(slot->state == WH_SLOT_RUNNING || slot->state == WH_SLOT_STARTING);
+		LWLockRelease(slot->lock);
+	}
+	return occupied;
+}
+
 static void
 detach_at_exit(int code, Datum arg)
 {
@@ -285,7 +384,9 @@ wh_slot_attach(int slot)
 	if (!attach(slot, WH_SLOT_STARTING))
 		return false;
 	before_shmem_exit(detach_at_exit, Int32GetDatum(WH_SLOT_ENDED));
-	return true;
+
+	/* whoever barred the database before this process could be seen has not told it to end */
+	return !wh_database_barred(shared->slots[slot].database);
 }
 
 bool

@@ -68,6 +68,17 @@ extern void wh_launcher_attach(void);
 /* Tells the launcher that a database may have got the extension; safe in a commit callback. */
 extern void wh_launcher_notify(Oid database);
 
+/*
+ * Keeps workers out of a database, and tells those that are in it to end, until wh_database_unbar. Both may be called for
+ * several databases, once each at a time; the bar goes with the process that set it. False: too many are barred at this time.
+ */
+extern bool wh_database_bar(Oid database);
+extern void wh_database_unbar(Oid database);
+extern bool wh_database_barred(Oid database);
+
+/* Whether a worker is still in the database, or on its way there. */
+extern bool wh_database_occupied(Oid database);
+
 /* For the launcher: whether it was told, and of which database: InvalidOid means "look at all". */
 extern bool wh_launcher_take_notice(Oid *database);
 

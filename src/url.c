@@ -77,7 +77,7 @@ wh_url_refusal(const char *url)
 {
 	CURLU	   *parsed;
 	CURLUcode	code;
-	char	   *volatile refusal = NULL;
+	char	   *refusal = NULL;
 
 	const char *authority = strstr(url, "://");
 

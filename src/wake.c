@@ -19,6 +19,7 @@ static int	wake_room = 0;
 static HTAB *wake_index = NULL; /* of wakes by endpoint, once they are many */
 static bool all = false;
 static bool launcher = false;
+static Oid	launcher_database = InvalidOid;
 
 typedef struct WakeIndexEntry
 {
@@ -51,7 +52,7 @@ at_transaction_end(XactEvent event, void *arg)
 			else if (wake_count > 0)
 				wh_shmem_wake(MyDatabaseId, wakes, wake_count);
 			if (launcher)
-				wh_launcher_notify(MyDatabaseId);
+				wh_launcher_notify(launcher_database);
 			forget();
 			break;
 		case XACT_EVENT_ABORT:
@@ -156,8 +157,9 @@ wh_wake_all(void)
 }
 
 void
-wh_wake_launcher(void)
+wh_wake_launcher(Oid database)
 {
 	register_once();
+	launcher_database = launcher && launcher_database != database ? InvalidOid : database;
 	launcher = true;
 }

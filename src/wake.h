@@ -18,7 +18,7 @@ extern void wh_wake_endpoint(const pg_uuid_t *endpoint_id, TimestampTz due_at);
 /* The same for work on endpoints not known one by one: the worker looks at all of them. */
 extern void wh_wake_all(void);
 
-/* Notes that this transaction may have created the extension: the launcher is told at commit. */
-extern void wh_wake_launcher(void);
+/* Notes that this transaction may have brought the extension to a database, or to any (InvalidOid): the launcher is told at commit. */
+extern void wh_wake_launcher(Oid database);
 
 #endif

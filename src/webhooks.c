@@ -23,4 +23,5 @@ _PG_init(void)
 		return;
 	wh_shmem_install();
 	wh_launcher_register();
+	wh_vacate_install();
 }

@@ -42,6 +42,6 @@ wh_sql_announce(PG_FUNCTION_ARGS)
 		ereport(NOTICE,
 				(errmsg("webhooks is not preloaded: no background worker will deliver"),
 				 errhint("Add webhooks to shared_preload_libraries and restart the server, or CALL webhooks.deliver_due().")));
-	wh_wake_launcher();
+	wh_wake_launcher(MyDatabaseId);
 	PG_RETURN_VOID();
 }

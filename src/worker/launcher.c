@@ -131,15 +131,15 @@ list_databases(void)
 	}
 }
 
-/* The extension may have come to a database, or to any. */
-static void
+/* The extension may have come to a database, or to any; returns whether there may be new ones. */
+static bool
 take_notices(void)
 {
 	Oid			oid;
 	ListCell   *cell;
 
 	if (!wh_launcher_take_notice(&oid))
-		return;
+		return false;
 	foreach(cell, databases)
 	{
 		Database   *db = lfirst(cell);
@@ -150,6 +150,7 @@ take_notices(void)
 			db->workers[0].not_before = 0;
 		}
 	}
+	return true;
 }
 
 static void
@@ -223,7 +224,7 @@ keep_workers(Database *db, int *probes, TimestampTz now)
 	int			wanted = 0;
 	bool		waiting = false;
 
-	if (!db->listed || !wh_enabled)
+	if (!db->listed || !wh_enabled || wh_database_barred(db->oid))
 		return false;
 	if (db->presence == UNKNOWN && db->workers[0].handle == NULL)
 	{
@@ -268,7 +269,6 @@ tend(void)
 	int			probes = 0;
 	bool		waiting = false;
 
-	take_notices();
 	foreach(cell, databases)
 	{
 		Database   *db = lfirst(cell);
@@ -303,7 +303,7 @@ wh_launcher_main(Datum arg)
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
 		}
-		if (now >= listed_at + DATABASES_S * USECS_PER_SEC)
+		if (take_notices() || now >= listed_at + DATABASES_S * USECS_PER_SEC)
 		{
 			list_databases();
 			listed_at = now;

@@ -90,7 +90,7 @@ run_caught(const WhTransaction *tx)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool done = false;
+	bool		done = false;
 
 	BeginInternalSubTransaction(NULL);
 	PG_TRY();

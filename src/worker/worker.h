@@ -17,6 +17,9 @@ typedef struct WhWorkerTask
 	int			number;			/* among the database's workers, from 0 */
 } WhWorkerTask;
 
+/* Makes DROP DATABASE and the like work beside the workers; to be called from _PG_init while preloading. */
+extern void wh_vacate_install(void);
+
 /* Entry points, found by name. */
 extern PGDLLEXPORT void wh_launcher_main(Datum arg);
 extern PGDLLEXPORT void wh_worker_main(Datum arg);
