@@ -28,6 +28,7 @@
 
 #define FLUSH_COUNT 256			/* results recorded at once, unless they wait longer than: */
 #define FLUSH_MS 5
+#define SEND_AT_ONCE 32			/* requests started between two looks at the answers */
 #define PICKS_MAX 256			/* endpoints read by one fetch */
 #define LOOK_MS 5000			/* between looks at everything, or so many times what one took: */
 #define LOOK_SHARE 20
@@ -55,7 +56,9 @@ struct WhEngine
 
 	int			in_hand;
 	int			in_flight;		/* in hand and without an answer */
-	dlist_head	fetched;		/* in hand and not yet sent; empty between steps */
+	dlist_head	taken;			/* in hand by the fetch that runs; empty between fetches */
+	dlist_head	unsent;			/* in hand and not yet sent */
+	int			unsent_count;
 	dlist_head	results;		/* in hand and answered: to be recorded */
 	int			result_count;
 	TimestampTz results_since;
@@ -261,15 +264,21 @@ take_delivery(WhDelivery *d, void *state)
 	d->config = wh_config_hold(d->endpoint->config);
 	d->index = -1;
 	enter_in_hand(e, d);
-	dlist_push_tail(&e->fetched, &d->node);
+	d->endpoint->in_flight++;
+	dlist_push_tail(&e->taken, &d->node);
 }
 
 /* The fetch failed half-way: puts back what it took. */
 static void
 untake(WhEngine *e, WhPick *picks, int count)
 {
-	while (!dlist_is_empty(&e->fetched))
-		leave_hand(e, dlist_container(WhDelivery, node, dlist_pop_head_node(&e->fetched)));
+	while (!dlist_is_empty(&e->taken))
+	{
+		WhDelivery *d = dlist_container(WhDelivery, node, dlist_pop_head_node(&e->taken));
+
+		d->endpoint->in_flight--;
+		leave_hand(e, d);
+	}
 	for (int i = 0; i < count; i++)
 	{
 		picks[i].endpoint->cursor = picks[i].from;
@@ -373,9 +382,7 @@ send_delivery(WhEngine *e, WhDelivery *d)
 	d->attempted_at = entry.started_at = GetCurrentTimestamp();
 	d->index = e->free_indexes[--e->free_index_count];
 	wh_slot_in_flight(d->index, &entry);
-	d->endpoint->in_flight++;
 	e->in_flight++;
-	e->started++;
 
 	d->request.url = d->config->url;
 	d->request.timeout_ms = d->config->timeout_ms > 0 ? d->config->timeout_ms : wh_timeout_ms;
@@ -390,10 +397,28 @@ send_delivery(WhEngine *e, WhDelivery *d)
 }
 
 static void
-send_fetched(WhEngine *e)
+keep_taken(WhEngine *e)
 {
-	while (!dlist_is_empty(&e->fetched))
-		send_delivery(e, dlist_container(WhDelivery, node, dlist_pop_head_node(&e->fetched)));
+	while (!dlist_is_empty(&e->taken))
+	{
+		dlist_push_tail(&e->unsent, dlist_pop_head_node(&e->taken));
+		e->unsent_count++;
+		e->started++;
+	}
+}
+
+/*
+ * A few at a time, with a look at the answers in between: fast receivers are then served over few connections, which is much
+ * cheaper in libcurl, and slow ones still get as many as they may have.
+ */
+static void
+send_some(WhEngine *e)
+{
+	for (int i = 0; i < SEND_AT_ONCE && e->unsent_count > 0 && !e->draining; i++)
+	{
+		e->unsent_count--;
+		send_delivery(e, dlist_container(WhDelivery, node, dlist_pop_head_node(&e->unsent)));
+	}
 }
 
 static int
@@ -417,7 +442,7 @@ fetch_singly(WhEngine *e, WhPick *picks, int count)
 	{
 		picks[i].limit = 1;
 		if (wh_queue_fetch(&e->queue, &picks[i], 1, take_delivery, e) != WH_TRANSACTION_FAILED)
-			send_fetched(e);
+			keep_taken(e);
 		else
 		{
 			untake(e, &picks[i], 1);
@@ -427,12 +452,12 @@ fetch_singly(WhEngine *e, WhPick *picks, int count)
 }
 
 static void
-send_due(WhEngine *e, TimestampTz now)
+fetch_due(WhEngine *e, TimestampTz now)
 {
 	WhPick		picks[PICKS_MAX];
 	int			count;
 
-	if (e->draining || e->queue.shards == 0 || now < e->fetch_not_before)
+	if (e->draining || e->queue.shards == 0 || now < e->fetch_not_before || e->unsent_count >= SEND_AT_ONCE)
 		return;
 	count = wh_scheduler_pick(e->queue.scheduler, now, room(e), picks, PICKS_MAX);
 	if (count == 0)
@@ -441,7 +466,7 @@ send_due(WhEngine *e, TimestampTz now)
 	switch (wh_queue_fetch(&e->queue, picks, count, take_delivery, e))
 	{
 		case WH_TRANSACTION_DONE:
-			send_fetched(e);
+			keep_taken(e);
 			break;
 		case WH_TRANSACTION_FAILED:
 			untake(e, picks, count);
@@ -564,7 +589,7 @@ wh_engine_idle(WhEngine *e)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	if (e->in_flight > 0 || e->result_count > 0 || e->look_wanted)
+	if (e->in_flight > 0 || e->unsent_count > 0 || e->result_count > 0 || e->look_wanted)
 		return false;
 	if (e->options.max_deliveries > 0 && e->started >= e->options.max_deliveries)
 		return true;
@@ -587,6 +612,8 @@ wait_time(WhEngine *e, long ms)
 
 	if (transport_ms >= 0)
 		ms = Min(ms, transport_ms);
+	if (e->unsent_count > 0 && !e->draining)
+		ms = 0;
 	if (e->result_count > 0)
 		ms = e->in_flight == 0 ? 0 : until(now, later(e->results_since, FLUSH_MS), ms);
 	if (!dlist_is_empty(&e->stuck))
@@ -637,7 +664,8 @@ wh_engine_step(WhEngine *e, long max_wait_ms)
 	record_results(e, now);
 	record_stuck(e, now);
 	release_unwanted(e);
-	send_due(e, now);
+	fetch_due(e, now);
+	send_some(e);
 	receive(e);					/* what was just taken goes out now */
 	maintain(e, now);
 	if (!e->no_extension)
@@ -681,7 +709,8 @@ wh_engine_create(MemoryContext parent, WhEngineOptions options)
 	e->queue.context = context;
 	e->queue.scheduler = wh_scheduler_create(context);
 	e->queue.in_hand = hash_create("webhooks in hand", 1024, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	dlist_init(&e->fetched);
+	dlist_init(&e->taken);
+	dlist_init(&e->unsent);
 	dlist_init(&e->results);
 	dlist_init(&e->stuck);
 	e->free_index_count = WH_IN_FLIGHT_MAX;
