@@ -1,34 +1,25 @@
 /*
  * dispatch(): one event row and a queue row for each endpoint that takes it, in the caller's transaction.
  *
- * It is called once for every change an application makes, so it inserts below the executor, as logical replication's apply
- * worker does: three planned statements would cost several times as much. It writes nothing until every argument is found good.
+ * It is called once for every change an application makes, so it runs no SQL of its own. It writes nothing until every argument is
+ * found good.
  */
 #include "postgres.h"
 
-#include "access/tableam.h"
 #include "access/table.h"
-#include "access/xact.h"
-#include "catalog/namespace.h"
-#include "catalog/partition.h"
 #include "catalog/pg_type.h"
 #include "core/event_type.h"
 #include "core/id.h"
-#include "executor/executor.h"
 #include "id.h"
 #include "miscadmin.h"
-#include "partitioning/partbounds.h"
-#include "partitioning/partdesc.h"
 #include "settings.h"
 #include "sql/session.h"
 #include "sql/subscription.h"
+#include "tables.h"
 #include "tcop/utility.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
-#include "utils/lsyscache.h"
-#include "utils/partcache.h"
-#include "utils/rel.h"
 #include "utils/timestamp.h"
 #include "wake.h"
 
@@ -40,16 +31,6 @@ typedef enum DispatchArgument
 	EVENT_TYPE, PAYLOAD, TENANT_ID, ENDPOINT_IDS, IDEMPOTENCY_KEY, ORDERING_KEY, COALESCE_KEY, OCCURRED_AT, DELIVER_AT,
 	EXPIRES_AT, HEADERS
 } DispatchArgument;
-
-/* Columns of events and queue, from 0. */
-enum
-{
-	EVENTS_EVENT_ID, EVENTS_TENANT_ID, EVENTS_EVENT_TYPE, EVENTS_PAYLOAD, EVENTS_OCCURRED_AT, EVENTS_CREATED_AT
-};
-enum
-{
-	QUEUE_DELIVERY_ID, QUEUE_EVENT_ID, QUEUE_ENDPOINT_ID, QUEUE_DUE_AT, QUEUE_ATTEMPTS
-};
 
 typedef struct Event
 {
@@ -63,132 +44,23 @@ typedef struct Event
 } Event;
 
 
-/* ---- inserting below the executor ---- */
-
-typedef struct Inserter
-{
-	EState	   *estate;
-	ResultRelInfo *target;
-	TupleTableSlot *slot;
-} Inserter;
-
-static void
-open_inserter(Inserter *inserter, Relation rel)
-{
-	inserter->estate = CreateExecutorState();
-	inserter->target = makeNode(ResultRelInfo);
-	InitResultRelInfo(inserter->target, rel, 1, NULL, 0);
-	ExecOpenIndices(inserter->target, false);
-	inserter->slot = MakeSingleTupleTableSlot(RelationGetDescr(rel), table_slot_callbacks(rel));
-}
-
-/* Clears the slot for the next row: what is not set stays NULL. */
-static void
-begin_row(Inserter *inserter)
-{
-	ExecClearTuple(inserter->slot);
-	memset(inserter->slot->tts_isnull, true, inserter->slot->tts_tupleDescriptor->natts);
-}
-
-static void
-set_column(Inserter *inserter, int column, Datum datum)
-{
-	inserter->slot->tts_values[column] = datum;
-	inserter->slot->tts_isnull[column] = false;
-}
-
-static void
-insert_row(Inserter *inserter)
-{
-	Relation	rel = inserter->target->ri_RelationDesc;
-
-	ExecStoreVirtualTuple(inserter->slot);
-	if (rel->rd_att->constr)
-		ExecConstraints(inserter->target, inserter->slot, inserter->estate);
-	table_tuple_insert(rel, inserter->slot, GetCurrentCommandId(true), 0, NULL);
-	(void) ExecInsertIndexTuples(inserter->target, inserter->slot, inserter->estate, false, false, NULL, NIL);
-	ResetPerTupleExprContext(inserter->estate);
-}
-
-static void
-close_inserter(Inserter *inserter)
-{
-	ExecDropSingleTupleTableSlot(inserter->slot);
-	ExecCloseIndices(inserter->target);
-	FreeExecutorState(inserter->estate);
-}
-
-static Oid
-table_oid(const char *name)
-{
-	return get_relname_relid(name, get_namespace_oid("webhooks", false));
-}
-
-/* The partition that holds the id, by the parent's bounds as they are now. */
-static Oid
-find_partition(Relation parent, const pg_uuid_t *event_id)
-{
-	PartitionKey key = RelationGetPartitionKey(parent);
-	PartitionDesc desc = RelationGetPartitionDesc(parent, true);
-	Datum		datum = UUIDPGetDatum(event_id);
-	bool		equal;
-	int			index = -1;
-
-	if (desc->nparts > 0)
-	{
-		int			offset = partition_range_datum_bsearch(key->partsupfunc, key->partcollation, desc->boundinfo, 1,
-														   &datum, &equal);
-
-		index = desc->boundinfo->indexes[offset + 1];
-		if (index < 0)
-			index = desc->boundinfo->default_index;
-	}
-	if (index < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("webhooks.events has no partition for event %s",
-						DatumGetCString(DirectFunctionCall1(uuid_out, datum))),
-				 errhint("Attach the default partition webhooks.events_default again.")));
-	return desc->oids[index];
-}
-
-/*
- * Opens the partition for the id. While its lock was waited for, a partition may have been made that takes the id
- * from the default one: look again until nothing changed.
- */
-static Relation
-open_partition(Relation parent, const pg_uuid_t *event_id)
-{
-	for (;;)
-	{
-		Oid			oid = find_partition(parent, event_id);
-		Relation	partition = try_table_open(oid, RowExclusiveLock);
-
-		if (partition && find_partition(parent, event_id) == oid)
-			return partition;
-		if (partition)
-			table_close(partition, RowExclusiveLock);
-		CHECK_FOR_INTERRUPTS();
-	}
-}
+/* ---- writing ---- */
 
 static void
 insert_event(const Event *event)
 {
-	Relation	parent = table_open(table_oid("events"), RowExclusiveLock);
-	Relation	partition = open_partition(parent, &event->event_id);
-	Inserter	inserter;
+	Relation	parent = table_open(wh_table("events"), RowExclusiveLock);
+	Relation	partition = wh_open_partition(parent, UUIDPGetDatum(&event->event_id), RowExclusiveLock);
+	WhInserter *inserter = wh_inserter_open(partition);
 
-	open_inserter(&inserter, partition);
-	begin_row(&inserter);
-	set_column(&inserter, EVENTS_EVENT_ID, UUIDPGetDatum(&event->event_id));
-	set_column(&inserter, EVENTS_TENANT_ID, CStringGetTextDatum(event->tenant_id));
-	set_column(&inserter, EVENTS_EVENT_TYPE, CStringGetTextDatum(event->event_type));
-	set_column(&inserter, EVENTS_PAYLOAD, event->payload);
-	set_column(&inserter, EVENTS_OCCURRED_AT, TimestampTzGetDatum(event->occurred_at));
-	set_column(&inserter, EVENTS_CREATED_AT, TimestampTzGetDatum(event->created_at));
-	insert_row(&inserter);
-	close_inserter(&inserter);
+	wh_inserter_row(inserter);
+	wh_inserter_set(inserter, EVENTS_EVENT_ID, UUIDPGetDatum(&event->event_id));
+	wh_inserter_set_text(inserter, EVENTS_TENANT_ID, event->tenant_id);
+	wh_inserter_set_text(inserter, EVENTS_EVENT_TYPE, event->event_type);
+	wh_inserter_set(inserter, EVENTS_PAYLOAD, event->payload);
+	wh_inserter_set(inserter, EVENTS_OCCURRED_AT, TimestampTzGetDatum(event->occurred_at));
+	wh_inserter_set(inserter, EVENTS_CREATED_AT, TimestampTzGetDatum(event->created_at));
+	wh_inserter_close(inserter);
 	table_close(partition, NoLock);
 	table_close(parent, NoLock);
 }
@@ -196,25 +68,22 @@ insert_event(const Event *event)
 static void
 enqueue(const Event *event, const pg_uuid_t *endpoint_ids, int count)
 {
-	Relation	queue = table_open(table_oid("queue"), RowExclusiveLock);
-	Inserter	inserter;
+	Relation	queue = table_open(wh_table("queue"), RowExclusiveLock);
+	WhInserter *inserter = wh_inserter_open(queue);
+	pg_uuid_t  *delivery_ids = palloc_extended(count * sizeof(pg_uuid_t), MCXT_ALLOC_HUGE);
 
-	open_inserter(&inserter, queue);
 	for (int i = 0; i < count; i++)
 	{
-		pg_uuid_t	delivery_id;
-
-		wh_id_delivery(delivery_id.data, event->event_id.data, endpoint_ids[i].data);
-		begin_row(&inserter);
-		set_column(&inserter, QUEUE_DELIVERY_ID, UUIDPGetDatum(&delivery_id));
-		set_column(&inserter, QUEUE_EVENT_ID, UUIDPGetDatum(&event->event_id));
-		set_column(&inserter, QUEUE_ENDPOINT_ID, UUIDPGetDatum(&endpoint_ids[i]));
-		set_column(&inserter, QUEUE_DUE_AT, TimestampTzGetDatum(event->due_at));
-		set_column(&inserter, QUEUE_ATTEMPTS, Int32GetDatum(0));
-		insert_row(&inserter);
+		wh_id_delivery(delivery_ids[i].data, event->event_id.data, endpoint_ids[i].data);
+		wh_inserter_row(inserter);
+		wh_inserter_set(inserter, QUEUE_DELIVERY_ID, UUIDPGetDatum(&delivery_ids[i]));
+		wh_inserter_set(inserter, QUEUE_EVENT_ID, UUIDPGetDatum(&event->event_id));
+		wh_inserter_set(inserter, QUEUE_ENDPOINT_ID, UUIDPGetDatum(&endpoint_ids[i]));
+		wh_inserter_set(inserter, QUEUE_DUE_AT, TimestampTzGetDatum(event->due_at));
+		wh_inserter_set(inserter, QUEUE_ATTEMPTS, Int32GetDatum(0));
 		wh_wake_endpoint(&endpoint_ids[i], event->due_at);
 	}
-	close_inserter(&inserter);
+	wh_inserter_close(inserter);
 	table_close(queue, NoLock);
 }
 

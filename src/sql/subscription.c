@@ -10,28 +10,21 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "core/event_type.h"
 #include "sql/subscription.h"
+#include "tables.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
 #define TENANT_ID_MAX 256		/* with the NUL */
 #define CACHED_MAX 50000		/* subscriptions; past that the cache starts afresh */
-
-/* Columns of endpoints. */
-#define ANUM_ENDPOINT_ID 1
-#define ANUM_TENANT_ID 2
-#define ANUM_EVENT_TYPES 4
-#define ANUM_STATE 5
 
 typedef struct Tenant
 {
@@ -64,7 +57,7 @@ start_afresh(void)
 	}
 	cache = NULL;
 	MemoryContextReset(cache_context);
-	endpoints_relid = get_relname_relid("endpoints", get_namespace_oid("webhooks", false));
+	endpoints_relid = wh_table("endpoints");
 	stale = false;
 	cached = 0;
 	ctl.hcxt = cache_context;
@@ -76,11 +69,11 @@ read_subscription(WhSubscription *item, HeapTuple tuple, TupleDesc desc)
 {
 	bool		isnull;
 	Datum	   *patterns;
-	char	   *state = TextDatumGetCString(heap_getattr(tuple, ANUM_STATE, desc, &isnull));
+	char	   *state = TextDatumGetCString(heap_getattr(tuple, ENDPOINTS_STATE, desc, &isnull));
 
-	item->endpoint_id = *DatumGetUUIDP(heap_getattr(tuple, ANUM_ENDPOINT_ID, desc, &isnull));
+	item->endpoint_id = *DatumGetUUIDP(heap_getattr(tuple, ENDPOINTS_ENDPOINT_ID, desc, &isnull));
 	item->enabled = strcmp(state, "disabled") != 0;
-	deconstruct_array(DatumGetArrayTypeP(heap_getattr(tuple, ANUM_EVENT_TYPES, desc, &isnull)),
+	deconstruct_array(DatumGetArrayTypeP(heap_getattr(tuple, ENDPOINTS_EVENT_TYPES, desc, &isnull)),
 					  TEXTOID, -1, false, TYPALIGN_INT, &patterns, NULL, &item->pattern_count);
 	item->patterns = palloc(item->pattern_count * sizeof(char *));
 	for (int i = 0; i < item->pattern_count; i++)
@@ -91,7 +84,7 @@ static void
 load(const char *tenant_id, WhSubscriptions *subscriptions)
 {
 	MemoryContext before = MemoryContextSwitchTo(cache_context);
-	Oid			index = get_relname_relid("endpoints_tenant_id_idx", get_namespace_oid("webhooks", false));
+	Oid			index = wh_table("endpoints_tenant_id_idx");
 	Relation	rel = table_open(endpoints_relid, AccessShareLock);
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	Datum		key_value = CStringGetTextDatum(tenant_id);
@@ -102,7 +95,7 @@ load(const char *tenant_id, WhSubscriptions *subscriptions)
 
 	subscriptions->count = 0;
 	subscriptions->items = palloc(room * sizeof(WhSubscription));
-	ScanKeyInit(&key, ANUM_TENANT_ID, BTEqualStrategyNumber, F_TEXTEQ, key_value);
+	ScanKeyInit(&key, ENDPOINTS_TENANT_ID, BTEqualStrategyNumber, F_TEXTEQ, key_value);
 	scan = systable_beginscan(rel, index, true, snapshot, 1, &key);
 	while ((tuple = systable_getnext(scan)) != NULL)
 	{

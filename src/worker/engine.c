@@ -27,7 +27,7 @@
 #define LOCK_SPACE 0x5748		/* field 4 of an advisory lock's tag; pg_advisory_lock uses 1 and 2 */
 
 #define FLUSH_COUNT 256			/* results recorded at once, unless they wait longer than: */
-#define FLUSH_MS 5
+#define FLUSH_MS 10
 #define SEND_AT_ONCE 32			/* requests started between two looks at the answers */
 #define PICKS_MAX 256			/* endpoints read by one fetch */
 #define LOOK_MS 5000			/* between looks at everything, or so many times what one took: */

@@ -7,6 +7,7 @@
 
 #include "postgres.h"
 
+#include "storage/itemptr.h"
 #include "utils/hsearch.h"
 #include "worker/scheduler.h"
 #include "worker/transaction.h"
@@ -22,6 +23,7 @@ typedef struct WhDelivery
 	pg_uuid_t	event_id;
 	WhEndpoint *endpoint;
 	WhConfig   *config;			/* held */
+	ItemPointerData row;		/* where its queue row stood when it was fetched */
 	int			attempt;		/* 1 for the first */
 	TimestampTz attempted_at;
 	WhVerdict	verdict;
@@ -49,6 +51,9 @@ typedef struct WhInHand
 	pg_uuid_t	delivery_id;	/* hash key: first */
 	WhDelivery *delivery;
 } WhInHand;
+
+/* Runs work in a transaction of its own; for the functions below. */
+extern WhTransactionResult wh_queue_transact(WhQueue *queue, const char *activity, void (*work) (void *state), void *state);
 
 /* Wakes each endpoint of the queue's shards that has a row, as of its earliest. */
 extern WhTransactionResult wh_queue_look(WhQueue *queue);

@@ -14,6 +14,7 @@
 #include "worker/scheduler.h"
 
 #define IDLE_MAX 16384
+#define TURN 8					/* rows an endpoint may have read when its turn comes: each turn costs a search */
 
 struct WhScheduler
 {
@@ -205,7 +206,7 @@ wh_scheduler_pick(WhScheduler *s, TimestampTz now, int room, WhPick *picks, int 
 	int			share;
 
 	advance(s, now);
-	share = s->ready_count > 0 ? Max(1, room / s->ready_count) : 0;
+	share = s->ready_count > 0 ? Max(TURN, room / s->ready_count) : 0;
 	while (count < max_picks && room > 0 && !dlist_is_empty(&s->ready))
 	{
 		WhEndpoint *e = dlist_container(WhEndpoint, node, dlist_head_node(&s->ready));

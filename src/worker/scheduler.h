@@ -76,7 +76,6 @@ typedef struct WhPick
 {
 	WhEndpoint *endpoint;
 	int			limit;
-	int			read;			/* rows read so far */
 	WhCursor	from;			/* the cursor as it was */
 } WhPick;
 

@@ -1,0 +1,151 @@
+/*
+ * Options are kept until an endpoint changes anywhere: the trigger on endpoints invalidates their relation, and every transaction begins
+ * with the invalidations that came in.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "tables.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/timestamp.h"
+#include "worker/config.h"
+#include "worker/statement.h"
+
+static WhStatement config_statement = {
+	"SELECT n, e.state = 'active', e.tenant_id, e.url,"
+	" ARRAY(SELECT h.key || ': ' || h.value FROM jsonb_each_text(e.headers) h),"
+	" ARRAY(SELECT s.secret FROM webhooks.endpoint_secrets s WHERE s.endpoint_id = e.endpoint_id"
+	"  ORDER BY s.expires_at DESC NULLS FIRST, s.created_at DESC),"
+	" ARRAY(SELECT coalesce(s.expires_at, 'infinity') FROM webhooks.endpoint_secrets s WHERE s.endpoint_id = e.endpoint_id"
+	"  ORDER BY s.expires_at DESC NULLS FIRST, s.created_at DESC),"
+	" CASE WHEN e.retry_schedule IS NOT NULL THEN"
+	"  ARRAY(SELECT (EXTRACT(epoch FROM w) * 1000)::bigint FROM unnest(e.retry_schedule) WITH ORDINALITY u(w, i) ORDER BY i) END,"
+	" e.retry_on, (EXTRACT(epoch FROM e.timeout) * 1000)::integer, e.max_in_flight"
+	" FROM unnest($1) WITH ORDINALITY p(endpoint_id, n) JOIN webhooks.endpoints e ON e.endpoint_id = p.endpoint_id",
+	1, {UUIDARRAYOID}
+};
+
+static char **
+text_array(Datum datum, int *count)
+{
+	Datum	   *items;
+	char	  **texts;
+
+	deconstruct_array(DatumGetArrayTypeP(datum), TEXTOID, -1, false, TYPALIGN_INT, &items, NULL, count);
+	texts = palloc(Max(1, *count) * sizeof(char *));
+	for (int i = 0; i < *count; i++)
+		texts[i] = TextDatumGetCString(items[i]);
+	return texts;
+}
+
+static void
+read_keys(HeapTuple row, WhConfig *config)
+{
+	Datum	   *expiries;
+	char	  **secrets = text_array(wh_value(row, 6), &config->key_count);
+
+	deconstruct_array(DatumGetArrayTypeP(wh_value(row, 7)), TIMESTAMPTZOID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE,
+					  &expiries, NULL, &config->key_count);
+	config->keys = palloc0(Max(1, config->key_count) * sizeof(WhSigningKey));
+	for (int i = 0; i < config->key_count; i++)
+	{
+		if (wh_secret_decode(secrets[i], &config->keys[i].key) != WH_SECRET_OK)
+			elog(ERROR, "a stored secret cannot be decoded");
+		config->keys[i].expires_at = DatumGetTimestampTz(expiries[i]);
+	}
+}
+
+static WhConfig *
+read_config(HeapTuple row)
+{
+	WhConfig   *config = palloc0(sizeof(WhConfig));
+	bool		isnull;
+	Datum		datum;
+
+	config->references = 1;
+	config->active = DatumGetBool(wh_value(row, 2));
+	config->tenant_id = TextDatumGetCString(wh_value(row, 3));
+	config->url = TextDatumGetCString(wh_value(row, 4));
+	config->headers = text_array(wh_value(row, 5), &config->header_count);
+	read_keys(row, config);
+
+	datum = wh_column(row, 8, &isnull);
+	if (!isnull)
+	{
+		Datum	   *waits;
+
+		deconstruct_array(DatumGetArrayTypeP(datum), INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE,
+						  &waits, NULL, &config->wait_count);
+		config->waits_ms = palloc(Max(1, config->wait_count) * sizeof(int64));
+		for (int i = 0; i < config->wait_count; i++)
+			config->waits_ms[i] = DatumGetInt64(waits[i]);
+	}
+	datum = wh_column(row, 9, &isnull);
+	if (!isnull)
+		config->has_retry_on = wh_status_set_parse(TextDatumGetCString(datum), &config->retry_on);
+	datum = wh_column(row, 10, &isnull);
+	config->timeout_ms = isnull ? 0 : DatumGetInt32(datum);
+	datum = wh_column(row, 11, &isnull);
+	config->max_in_flight = isnull ? 0 : DatumGetInt32(datum);
+	return config;
+}
+
+static bool endpoints_changed = true;
+static Oid	endpoints_relid = InvalidOid;
+
+static void
+on_relcache_invalidation(Datum arg, Oid relid)
+{
+	if (!OidIsValid(relid) || relid == endpoints_relid)
+		endpoints_changed = true;
+}
+
+/* Endpoints' triggers invalidate their relation, so what was cached before the change goes here. */
+static void
+forget_changed(WhScheduler *scheduler)
+{
+	static bool registered = false;
+
+	if (!registered)
+		CacheRegisterRelcacheCallback(on_relcache_invalidation, (Datum) 0);
+	registered = true;
+	if (!endpoints_changed)
+		return;
+	endpoints_changed = false;
+	endpoints_relid = wh_table("endpoints");
+	wh_scheduler_forget_configs(scheduler);
+}
+
+void
+wh_config_load(WhScheduler *scheduler, WhPick *picks, int count, MemoryContext context)
+{
+	Datum	   *ids = palloc(count * sizeof(Datum));
+	int		   *positions = palloc(count * sizeof(int));
+	int			wanted = 0;
+	Datum		argument;
+
+	forget_changed(scheduler);
+	for (int i = 0; i < count; i++)
+		if (picks[i].endpoint->config == NULL)
+		{
+			positions[wanted] = i;
+			ids[wanted++] = UUIDPGetDatum(&picks[i].endpoint->endpoint_id);
+		}
+	if (wanted == 0)
+		return;
+
+	argument = wh_array(UUIDOID, ids, NULL, wanted);
+	wh_statement_execute(&config_statement, &argument, true, SPI_OK_SELECT);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple	row = SPI_tuptable->vals[i];
+		int			n = (int) DatumGetInt64(wh_value(row, 1));
+		MemoryContext before = MemoryContextSwitchTo(context);
+
+		picks[positions[n - 1]].endpoint->config = read_config(row);
+		MemoryContextSwitchTo(before);
+	}
+}

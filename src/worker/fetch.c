@@ -1,0 +1,326 @@
+/*
+ * Reads due rows and their events. Every delivery passes here, so the rows are read from the indexes themselves: a query for them costs
+ * twice as much.
+ *
+ * A delivery costs no write until it is over: whoever holds the endpoint's shard may send it, and the row stays in the queue until its end
+ * is recorded. A crash between the request and the record sends it once more, with the same webhook-id.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "catalog/pg_type.h"
+#include "core/body.h"
+#include "executor/spi.h"
+#include "executor/tuptable.h"
+#include "tables.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/jsonb.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "worker/config.h"
+#include "worker/queue.h"
+#include "worker/statement.h"
+
+#define MISSING_EVENT_WAIT_S 60
+#define UNIX_EPOCH_US ((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
+
+/* An index scan, started anew for each key. */
+typedef struct Reader
+{
+	Relation	rel;
+	Relation	index;
+	IndexScanDesc scan;
+	TupleTableSlot *slot;		/* the row found */
+} Reader;
+
+typedef struct Fetch
+{
+	WhQueue    *queue;
+	WhPick	   *picks;
+	int			count;
+	void		(*take) (WhDelivery *delivery, void *state);
+	void	   *state;
+	TimestampTz now;
+	Relation	events;
+	List	   *partitions;		/* of Reader: events' partitions read so far */
+	StringInfoData payload;		/* scratch */
+	int			missing;		/* rows without their event */
+	Datum	   *missing_ids;
+} Fetch;
+
+static Reader *
+open_reader(Relation rel, Oid index, int keys)
+{
+	Reader	   *reader = palloc(sizeof(Reader));
+
+	reader->rel = rel;
+	reader->index = index_open(index, AccessShareLock);
+	reader->scan = index_beginscan(rel, reader->index, GetActiveSnapshot(), keys, 0);
+	reader->slot = table_slot_create(rel, NULL);
+	return reader;
+}
+
+static void
+close_reader(Reader *reader)
+{
+	ExecDropSingleTupleTableSlot(reader->slot);
+	index_endscan(reader->scan);
+	index_close(reader->index, AccessShareLock);
+	table_close(reader->rel, AccessShareLock);
+}
+
+/* For columns that cannot be NULL. */
+static Datum
+get(TupleTableSlot *slot, int column)
+{
+	bool		isnull;
+
+	return slot_getattr(slot, column, &isnull);
+}
+
+
+/* ---- events ---- */
+
+static Reader *
+partition_reader(Fetch *fetch, const pg_uuid_t *event_id)
+{
+	Relation	partition = wh_open_partition(fetch->events, UUIDPGetDatum(event_id), AccessShareLock);
+	Reader	   *reader;
+	ListCell   *cell;
+
+	foreach(cell, fetch->partitions)
+	{
+		reader = lfirst(cell);
+		if (reader->rel == partition)
+		{
+			table_close(partition, NoLock);
+			return reader;
+		}
+	}
+	(void) RelationGetIndexList(partition);
+	if (!OidIsValid(partition->rd_pkindex))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("partition webhooks.%s has no primary key", RelationGetRelationName(partition)),
+				 errhint("ALTER TABLE webhooks.%s ADD PRIMARY KEY (event_id).", RelationGetRelationName(partition))));
+	reader = open_reader(partition, partition->rd_pkindex, 1);
+	fetch->partitions = lappend(fetch->partitions, reader);
+	return reader;
+}
+
+/* The event's row, good until the next is read; NULL when there is none. */
+static TupleTableSlot *
+read_event(Fetch *fetch, const pg_uuid_t *event_id)
+{
+	Reader	   *reader = partition_reader(fetch, event_id);
+	ScanKeyData key;
+
+	ScanKeyInit(&key, EVENTS_EVENT_ID, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(event_id));
+	index_rescan(reader->scan, &key, 1, NULL, 0);
+	return index_getnext_slot(reader->scan, ForwardScanDirection, reader->slot) ? reader->slot : NULL;
+}
+
+static WhDelivery *
+make_delivery(Fetch *fetch, WhEndpoint *endpoint, TupleTableSlot *row, TupleTableSlot *event)
+{
+	char	   *event_type = TextDatumGetCString(get(event, EVENTS_EVENT_TYPE));
+	Jsonb	   *payload = DatumGetJsonbP(get(event, EVENTS_PAYLOAD));
+	int64		occurred_at_us = DatumGetTimestampTz(get(event, EVENTS_OCCURRED_AT)) + UNIX_EPOCH_US;
+	StringInfo	text = &fetch->payload;
+	WhDelivery *d;
+
+	resetStringInfo(text);
+	(void) JsonbToCString(text, &payload->root, VARSIZE(payload));
+	d = MemoryContextAllocExtended(fetch->queue->context, offsetof(WhDelivery, body) +
+								   wh_body_standard_bound(strlen(event_type), text->len), MCXT_ALLOC_HUGE);
+	memset(d, 0, offsetof(WhDelivery, body));
+	d->request.body = d->body;
+	d->request.body_len = wh_body_standard(d->body, event_type, occurred_at_us, text->data, text->len);
+	d->delivery_id = *DatumGetUUIDP(get(row, QUEUE_DELIVERY_ID));
+	d->event_id = *DatumGetUUIDP(get(row, QUEUE_EVENT_ID));
+	d->attempt = DatumGetInt32(get(row, QUEUE_ATTEMPTS)) + 1;
+	d->row = row->tts_tid;
+	d->endpoint = endpoint;
+	return d;
+}
+
+
+/* ---- the queue ---- */
+
+/* Rows of the endpoint past its cursor, in order: endpoint_id = … AND (due_at, delivery_id) > (…, …). */
+static void
+start_at_cursor(Reader *reader, const WhEndpoint *e)
+{
+	/* the columns of the index, in its order */
+	enum
+	{
+		ENDPOINT_ID = 1, DUE_AT, DELIVERY_ID
+	};
+	static ScanKeyData row[2];
+	ScanKeyData keys[2];
+
+	ScanKeyEntryInitialize(&row[0], SK_ROW_MEMBER, DUE_AT, BTGreaterStrategyNumber, InvalidOid, InvalidOid,
+						   F_TIMESTAMPTZ_CMP, TimestampTzGetDatum(e->cursor.due_at));
+	ScanKeyEntryInitialize(&row[1], SK_ROW_MEMBER | SK_ROW_END, DELIVERY_ID, BTGreaterStrategyNumber, InvalidOid, InvalidOid,
+						   F_UUID_CMP, UUIDPGetDatum(&e->cursor.delivery_id));
+	ScanKeyInit(&keys[0], ENDPOINT_ID, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(&e->endpoint_id));
+	memset(&keys[1], 0, sizeof(ScanKeyData));
+	keys[1].sk_flags = SK_ROW_HEADER;
+	keys[1].sk_attno = DUE_AT;
+	keys[1].sk_strategy = BTGreaterStrategyNumber;
+	keys[1].sk_argument = PointerGetDatum(row);
+	index_rescan(reader->scan, keys, 2, NULL, 0);
+}
+
+static void
+take_row(Fetch *fetch, WhEndpoint *e, TupleTableSlot *row)
+{
+	TupleTableSlot *event;
+
+	if (hash_search(fetch->queue->in_hand, &e->cursor.delivery_id, HASH_FIND, NULL))
+		return;
+	event = read_event(fetch, DatumGetUUIDP(get(row, QUEUE_EVENT_ID)));
+	if (event)
+		fetch->take(make_delivery(fetch, e, row, event), fetch->state);
+	else
+	{
+		pg_uuid_t  *id = palloc(sizeof(pg_uuid_t));
+
+		*id = e->cursor.delivery_id;
+		fetch->missing_ids[fetch->missing++] = UUIDPGetDatum(id);
+	}
+}
+
+/* Reads the endpoint's due rows, and the one after them for the time at which to come back. */
+static void
+read_endpoint(Fetch *fetch, Reader *queue, WhPick *pick)
+{
+	WhEndpoint *e = pick->endpoint;
+	int			limit = Min(pick->limit, wh_endpoint_cap(e) - e->in_flight);
+
+	/* removed, paused or disabled: a wake comes when that changes */
+	e->next_at = DT_NOEND;
+	if (e->config == NULL || !e->config->active)
+		return;
+
+	start_at_cursor(queue, e);
+	for (int read = 0;; read++)
+	{
+		TimestampTz due_at;
+
+		if (read >= limit)
+		{
+			e->next_at = fetch->now;	/* there may be more */
+			break;
+		}
+		if (!index_getnext_slot(queue->scan, ForwardScanDirection, queue->slot))
+			break;
+		due_at = DatumGetTimestampTz(get(queue->slot, QUEUE_DUE_AT));
+		if (due_at > fetch->now)
+		{
+			e->next_at = due_at;
+			break;
+		}
+		e->cursor.due_at = due_at;
+		e->cursor.delivery_id = *DatumGetUUIDP(get(queue->slot, QUEUE_DELIVERY_ID));
+		take_row(fetch, e, queue->slot);
+	}
+}
+
+static WhStatement postpone_statement = {
+	"UPDATE webhooks.queue SET due_at = $2 WHERE delivery_id = ANY ($1)",
+	2, {UUIDARRAYOID, TIMESTAMPTZOID}
+};
+
+/*
+ * A dump being restored brings the queue before the events, so a row without its event is left for later, not given up.
+ */
+static void
+postpone_missing(Fetch *fetch)
+{
+	Datum		arguments[2];
+
+	if (fetch->missing == 0)
+		return;
+	ereport(LOG,
+			(errmsg("webhooks: %d queued deliveries have no event, such as %s; looking again in %d seconds",
+					fetch->missing, DatumGetCString(DirectFunctionCall1(uuid_out, fetch->missing_ids[0])),
+					MISSING_EVENT_WAIT_S)));
+	arguments[0] = wh_array(UUIDOID, fetch->missing_ids, NULL, fetch->missing);
+	arguments[1] = TimestampTzGetDatum(fetch->now + MISSING_EVENT_WAIT_S * USECS_PER_SEC);
+	wh_statement_execute(&postpone_statement, arguments, false, SPI_OK_UPDATE);
+}
+
+
+static void
+fetch_rows(void *state)
+{
+	Fetch	   *fetch = state;
+	Reader	   *queue;
+	ListCell   *cell;
+	int			rows = 0;
+
+	for (int i = 0; i < fetch->count; i++)
+		rows += fetch->picks[i].limit;
+	fetch->missing_ids = palloc(rows * sizeof(Datum));
+	initStringInfo(&fetch->payload);
+
+	wh_config_load(fetch->queue->scheduler, fetch->picks, fetch->count, fetch->queue->context);
+	fetch->events = table_open(wh_table("events"), AccessShareLock);
+	queue = open_reader(table_open(wh_table("queue"), AccessShareLock), wh_table("queue_endpoint_id_due_at_idx"), 2);
+	for (int i = 0; i < fetch->count; i++)
+		read_endpoint(fetch, queue, &fetch->picks[i]);
+
+	close_reader(queue);
+	foreach(cell, fetch->partitions)
+		close_reader(lfirst(cell));
+	table_close(fetch->events, AccessShareLock);
+	postpone_missing(fetch);
+}
+
+WhTransactionResult
+wh_queue_fetch(WhQueue *queue, WhPick *picks, int count, void (*take) (WhDelivery *, void *), void *state)
+{
+	Fetch		fetch = {
+		.queue = queue, .picks = picks, .count = count, .take = take, .state = state,
+		.now = GetCurrentTimestamp()
+	};
+
+	return wh_queue_transact(queue, "fetching deliveries", fetch_rows, &fetch);
+}
+
+
+/* ---- a row that cannot be read ---- */
+
+static WhStatement put_off_statement = {
+	"UPDATE webhooks.queue SET due_at = now() + interval '1 hour' WHERE delivery_id ="
+	" (SELECT q.delivery_id FROM webhooks.queue q"
+	"  WHERE q.endpoint_id = $1 AND (q.due_at, q.delivery_id) > ($2, $3) AND q.due_at <= now()"
+	"  ORDER BY q.due_at, q.delivery_id LIMIT 1) RETURNING delivery_id",
+	3, {UUIDOID, TIMESTAMPTZOID, UUIDOID}
+};
+
+static void
+put_off_next(void *state)
+{
+	WhEndpoint *e = state;
+	Datum		arguments[3] = {
+		UUIDPGetDatum(&e->endpoint_id), TimestampTzGetDatum(e->cursor.due_at), UUIDPGetDatum(&e->cursor.delivery_id)
+	};
+
+	wh_statement_execute(&put_off_statement, arguments, false, SPI_OK_UPDATE_RETURNING);
+	for (uint64 i = 0; i < SPI_processed; i++)
+		ereport(WARNING,
+				(errmsg("webhooks: delivery %s cannot be read; trying again in an hour",
+						DatumGetCString(DirectFunctionCall1(uuid_out, wh_value(SPI_tuptable->vals[i], 1))))));
+}
+
+WhTransactionResult
+wh_queue_put_off_next(WhQueue *queue, WhEndpoint *endpoint)
+{
+	return wh_queue_transact(queue, "putting off a delivery", put_off_next, endpoint);
+}

@@ -1,0 +1,422 @@
+/*
+ * Writes down what came of a batch of requests, in one transaction: all of it or nothing.
+ *
+ * What every delivery needs (its queue row deleted, its attempt inserted) is done on the rows themselves; what only failures need is
+ * SQL. A row that is no longer where it was fetched was changed or removed by somebody else meanwhile, and is looked up by its id.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "core/text.h"
+#include "executor/spi.h"
+#include "executor/tuptable.h"
+#include "mb/pg_wchar.h"
+#include "tables.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "worker/queue.h"
+#include "worker/statement.h"
+
+#define STORED_HEADERS_MAX 100
+
+typedef struct Record
+{
+	WhQueue    *queue;
+	WhDelivery **results;
+	int			count;
+} Record;
+
+
+/* ---- the queue's rows ---- */
+
+/* Rows that a statement returned were still in the queue. */
+static void
+mark_in_queue(Record *record)
+{
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		Datum		id = wh_value(SPI_tuptable->vals[i], 1);
+		WhInHand   *entry = hash_search(record->queue->in_hand, DatumGetUUIDP(id), HASH_FIND, NULL);
+
+		if (entry)
+			entry->delivery->in_queue = true;
+	}
+}
+
+/* Deletes the row where it was fetched, if it still is there. */
+static bool
+delete_in_place(Relation rel, TupleTableSlot *slot, const WhDelivery *d)
+{
+	ItemPointerData row = d->row;
+	TM_FailureData failure;
+	bool		isnull;
+
+	/* the place may have been given to another row since */
+	return table_tuple_fetch_row_version(rel, &row, GetActiveSnapshot(), slot) &&
+		memcmp(DatumGetUUIDP(slot_getattr(slot, QUEUE_DELIVERY_ID, &isnull)), &d->delivery_id, UUID_LEN) == 0 &&
+		table_tuple_delete(rel, &row, GetCurrentCommandId(true), GetActiveSnapshot(), InvalidSnapshot, true, &failure,
+						   false) == TM_Ok;
+}
+
+static WhStatement end_statement = {
+	"DELETE FROM webhooks.queue WHERE delivery_id = ANY ($1) RETURNING delivery_id",
+	1, {UUIDARRAYOID}
+};
+
+/* Takes the ended deliveries out of the queue. */
+static void
+end_deliveries(Record *record)
+{
+	Relation	rel = table_open(wh_table("queue"), RowExclusiveLock);
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	Datum	   *ids = palloc(record->count * sizeof(Datum));
+	int			moved = 0;
+
+	for (int i = 0; i < record->count; i++)
+	{
+		WhDelivery *d = record->results[i];
+
+		if (d->verdict.outcome == WH_RETRYING)
+			continue;
+		d->in_queue = delete_in_place(rel, slot, d);
+		if (!d->in_queue)
+			ids[moved++] = UUIDPGetDatum(&d->delivery_id);
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	table_close(rel, NoLock);
+	if (moved > 0)
+	{
+		Datum		argument = wh_array(UUIDOID, ids, NULL, moved);
+
+		wh_statement_execute(&end_statement, &argument, false, SPI_OK_DELETE_RETURNING);
+		mark_in_queue(record);
+	}
+}
+
+static WhStatement retry_statement = {
+	"UPDATE webhooks.queue q SET due_at = r.due_at, attempts = r.attempts"
+	" FROM unnest($1, $2, $3) r(delivery_id, due_at, attempts) WHERE q.delivery_id = r.delivery_id RETURNING q.delivery_id",
+	3, {UUIDARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID}
+};
+
+static void
+reschedule(Record *record)
+{
+	Datum	   *ids = palloc(record->count * sizeof(Datum));
+	Datum	   *due = palloc(record->count * sizeof(Datum));
+	Datum	   *attempts = palloc(record->count * sizeof(Datum));
+	Datum		arguments[3];
+	int			n = 0;
+
+	for (int i = 0; i < record->count; i++)
+	{
+		WhDelivery *d = record->results[i];
+
+		if (d->verdict.outcome != WH_RETRYING)
+			continue;
+		ids[n] = UUIDPGetDatum(&d->delivery_id);
+		due[n] = TimestampTzGetDatum(d->next_attempt_at);
+		attempts[n++] = Int32GetDatum(d->attempt);
+	}
+	if (n == 0)
+		return;
+	arguments[0] = wh_array(UUIDOID, ids, NULL, n);
+	arguments[1] = wh_array(TIMESTAMPTZOID, due, NULL, n);
+	arguments[2] = wh_array(INT4OID, attempts, NULL, n);
+	wh_statement_execute(&retry_statement, arguments, false, SPI_OK_UPDATE_RETURNING);
+	mark_in_queue(record);
+}
+
+static void
+cancel_missing(Record *record)
+{
+	for (int i = 0; i < record->count; i++)
+	{
+		WhDelivery *d = record->results[i];
+
+		if (!d->in_queue && d->verdict.outcome != WH_SUCCEEDED)
+			d->verdict.outcome = WH_CANCELLED;
+	}
+}
+
+
+/* ---- attempts ---- */
+
+static char *
+clean(const char *text, size_t len, bool truncated)
+{
+	char	   *out = palloc(WH_TEXT_CLEAN_BOUND(len));
+
+	if (GetDatabaseEncoding() == PG_UTF8)
+		(void) wh_text_clean(out, text, len, truncated);
+	else
+		(void) wh_text_clean_ascii(out, text, len);
+	return out;
+}
+
+typedef struct Header
+{
+	char	   *name;			/* lower case */
+	char	   *value;
+} Header;
+
+/* Fields of one name become one value, in their order: RFC 9110, 5.3. Returns the new count. */
+static int
+add_header(Header *headers, int count, Header new)
+{
+	for (char *c = new.name; *c; c++)
+		*c = pg_ascii_tolower((unsigned char) *c);
+	for (int i = 0; i < count; i++)
+		if (strcmp(headers[i].name, new.name) == 0)
+		{
+			headers[i].value = psprintf("%s, %s", headers[i].value, new.value);
+			return count;
+		}
+	if (count < STORED_HEADERS_MAX)
+		headers[count++] = new;
+	return count;
+}
+
+/* Cuts the header block, in place, into its fields; returns their number. */
+static int
+parse_headers(char *block, Header *headers)
+{
+	int			count = 0;
+
+	for (char *line = block, *next; line; line = next)
+	{
+		char	   *end = strchr(line, '\n');
+		char	   *text;
+
+		next = end ? end + 1 : NULL;
+		if (end == NULL)
+			end = line + strlen(line);
+		while (end > line && (end[-1] == '\r' || end[-1] == ' ' || end[-1] == '\t'))
+			end--;
+		*end = '\0';
+		text = strchr(line, ':');
+		if (text == NULL)
+			continue;
+		*text++ = '\0';
+		text += strspn(text, " \t");
+		count = add_header(headers, count, (Header) {line, text});
+	}
+	return count;
+}
+
+static JsonbValue
+json_string(char *text)
+{
+	return (JsonbValue)
+	{
+		.type = jbvString, .val.string = {.val = text, .len = strlen(text)}
+	};
+}
+
+static Datum
+headers_json(const char *block, size_t len)
+{
+	Header		headers[STORED_HEADERS_MAX];
+	int			count = parse_headers(clean(block, len, false), headers);
+	JsonbParseState *state = NULL;
+
+	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	for (int i = 0; i < count; i++)
+	{
+		JsonbValue	name = json_string(headers[i].name);
+		JsonbValue	text = json_string(headers[i].value);
+
+		(void) pushJsonbValue(&state, WJB_KEY, &name);
+		(void) pushJsonbValue(&state, WJB_VALUE, &text);
+	}
+	return JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+}
+
+static char *
+error_text(const WhDelivery *d)
+{
+	return d->request.error[0] ? clean(d->request.error, strlen(d->request.error), false) : NULL;
+}
+
+static void
+set_answer(WhInserter *row, const WhRequest *r)
+{
+	wh_inserter_set(row, ATTEMPTS_STATUS_CODE, Int32GetDatum(r->answer.status));
+	wh_inserter_set(row, ATTEMPTS_RESPONSE_HEADERS, headers_json(r->response_headers, r->response_headers_len));
+	wh_inserter_set_text(row, ATTEMPTS_RESPONSE_BODY, clean(r->response_body, r->response_body_len, r->response_body_cut));
+}
+
+static void
+insert_attempt(WhInserter *row, const WhDelivery *d)
+{
+	const WhRequest *r = &d->request;
+
+	wh_inserter_row(row);
+	wh_inserter_set(row, ATTEMPTS_DELIVERY_ID, UUIDPGetDatum(&d->delivery_id));
+	wh_inserter_set(row, ATTEMPTS_EVENT_ID, UUIDPGetDatum(&d->event_id));
+	wh_inserter_set(row, ATTEMPTS_ENDPOINT_ID, UUIDPGetDatum(&d->endpoint->endpoint_id));
+	wh_inserter_set_text(row, ATTEMPTS_TENANT_ID, d->config->tenant_id);
+	wh_inserter_set_text(row, ATTEMPTS_URL, d->config->url);
+	wh_inserter_set(row, ATTEMPTS_ATTEMPT, Int32GetDatum(d->attempt));
+	wh_inserter_set(row, ATTEMPTS_ATTEMPTED_AT, TimestampTzGetDatum(d->attempted_at));
+	wh_inserter_set(row, ATTEMPTS_DURATION_MS, Float4GetDatum((float4) (r->duration_us / 1000.0)));
+	wh_inserter_set_text(row, ATTEMPTS_OUTCOME, wh_outcome_name(d->verdict.outcome));
+	wh_inserter_set_text(row, ATTEMPTS_ERROR_CLASS, wh_error_class_name(r->answer.error_class));
+	wh_inserter_set_text(row, ATTEMPTS_ERROR, error_text(d));
+	if (r->answer.status != 0)
+		set_answer(row, r);
+	if (r->remote_address[0])
+		wh_inserter_set(row, ATTEMPTS_REMOTE_ADDRESS, DirectFunctionCall1(inet_in, CStringGetDatum(r->remote_address)));
+	if (d->verdict.outcome == WH_RETRYING)
+		wh_inserter_set(row, ATTEMPTS_NEXT_ATTEMPT_AT, TimestampTzGetDatum(d->next_attempt_at));
+}
+
+static void
+finish_partition(WhInserter *inserter, Relation partition)
+{
+	if (inserter == NULL)
+		return;
+	wh_inserter_close(inserter);
+	table_close(partition, NoLock);
+}
+
+static void
+insert_attempts(Record *record)
+{
+	Relation	parent = table_open(wh_table("attempts"), RowExclusiveLock);
+	Relation	current = NULL;
+	WhInserter *inserter = NULL;
+
+	for (int i = 0; i < record->count; i++)
+	{
+		WhDelivery *d = record->results[i];
+		Relation	partition = wh_open_partition(parent, TimestampTzGetDatum(d->attempted_at), RowExclusiveLock);
+
+		if (partition == current)
+			table_close(partition, NoLock);	/* open already */
+		else
+		{
+			finish_partition(inserter, current);
+			current = partition;
+			inserter = wh_inserter_open(partition);
+		}
+		insert_attempt(inserter, d);
+	}
+	finish_partition(inserter, current);
+	table_close(parent, NoLock);
+}
+
+
+/* ---- failures ---- */
+
+static WhStatement dead_letters_statement = {
+	"INSERT INTO webhooks.dead_letters (delivery_id, event_id, endpoint_id, tenant_id, attempts, last_status_code, error_class,"
+	" last_error, dead_at, reason)"
+	" SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (delivery_id) DO NOTHING",
+	10, {UUIDARRAYOID, UUIDARRAYOID, UUIDARRAYOID, TEXTARRAYOID, INT4ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
+	TIMESTAMPTZARRAYOID, TEXTARRAYOID}
+};
+
+static const Oid dead_letter_types[10] = {
+	UUIDOID, UUIDOID, UUIDOID, TEXTOID, INT4OID, INT4OID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TEXTOID
+};
+
+typedef struct Columns
+{
+	Datum	   *values[lengthof(dead_letter_types)];
+	bool	   *nulls[lengthof(dead_letter_types)];
+} Columns;
+
+static Datum
+text_or_null(const char *text, bool *isnull)
+{
+	*isnull = text == NULL;
+	return text ? CStringGetTextDatum(text) : (Datum) 0;
+}
+
+static void
+put_dead_letter(Columns *c, int n, const WhDelivery *d)
+{
+	c->values[0][n] = UUIDPGetDatum(&d->delivery_id);
+	c->values[1][n] = UUIDPGetDatum(&d->event_id);
+	c->values[2][n] = UUIDPGetDatum(&d->endpoint->endpoint_id);
+	c->values[3][n] = CStringGetTextDatum(d->config->tenant_id);
+	c->values[4][n] = Int32GetDatum(d->attempt);
+	c->values[5][n] = Int32GetDatum(d->request.answer.status);
+	c->nulls[5][n] = d->request.answer.status == 0;
+	c->values[6][n] = text_or_null(wh_error_class_name(d->request.answer.error_class), &c->nulls[6][n]);
+	c->values[7][n] = text_or_null(error_text(d), &c->nulls[7][n]);
+	c->values[8][n] = TimestampTzGetDatum(d->attempted_at + d->request.duration_us);
+	c->values[9][n] = CStringGetTextDatum(wh_dead_reason_name(d->verdict.reason));
+}
+
+static void
+insert_dead_letters(Record *record)
+{
+	Columns		columns;
+	Datum		arguments[lengthof(dead_letter_types)];
+	int			n = 0;
+
+	for (int c = 0; c < lengthof(dead_letter_types); c++)
+	{
+		columns.values[c] = palloc0(record->count * sizeof(Datum));
+		columns.nulls[c] = palloc0(record->count * sizeof(bool));
+	}
+	for (int i = 0; i < record->count; i++)
+		if (record->results[i]->verdict.outcome == WH_DEAD_LETTER)
+			put_dead_letter(&columns, n++, record->results[i]);
+	if (n == 0)
+		return;
+	for (int c = 0; c < lengthof(dead_letter_types); c++)
+		arguments[c] = wh_array(dead_letter_types[c], columns.values[c], columns.nulls[c], n);
+	wh_statement_execute(&dead_letters_statement, arguments, false, SPI_OK_INSERT);
+}
+
+static WhStatement gone_statement = {
+	"UPDATE webhooks.endpoints SET state = 'disabled', disabled_reason = 'gone', updated_at = now()"
+	" WHERE endpoint_id = ANY ($1) AND state <> 'disabled'",
+	1, {UUIDARRAYOID}
+};
+
+static void
+disable_gone(Record *record)
+{
+	Datum	   *ids = palloc(record->count * sizeof(Datum));
+	Datum		argument;
+	int			count = 0;
+
+	for (int i = 0; i < record->count; i++)
+		if (record->results[i]->verdict.reason == WH_DEAD_GONE)
+			ids[count++] = UUIDPGetDatum(&record->results[i]->endpoint->endpoint_id);
+	if (count == 0)
+		return;
+	argument = wh_array(UUIDOID, ids, NULL, count);
+	wh_statement_execute(&gone_statement, &argument, false, SPI_OK_UPDATE);
+}
+
+static void
+record_results(void *state)
+{
+	Record	   *record = state;
+
+	end_deliveries(record);
+	reschedule(record);
+	cancel_missing(record);
+	insert_attempts(record);
+	insert_dead_letters(record);
+	disable_gone(record);
+}
+
+WhTransactionResult
+wh_queue_record(WhQueue *queue, WhDelivery **results, int count)
+{
+	Record		record = {.queue = queue, .results = results, .count = count};
+
+	return wh_queue_transact(queue, "recording attempts", record_results, &record);
+}
