@@ -22,6 +22,7 @@
 
 struct WhExchange
 {
+	WhTransport *transport;
 	CURL	   *easy;
 	struct curl_slist *headers;
 	int			generation;		/* of the settings that the handle was set up with */
@@ -40,10 +41,23 @@ struct WhExchange
 	dlist_node	node;			/* among the spare ones */
 };
 
+/*
+ * What epoll watches for on a descriptor, and whether libcurl still wants it. Between two requests on a kept connection libcurl wants nothing; the watch
+ * is left in place until something happens, which spares two system calls a request.
+ */
+typedef struct Watch
+{
+	uint32		events;			/* 0: not in the epoll set */
+	bool		wanted;
+	bool		ours;			/* opened here, so that its closing is seen here; libcurl's resolver has some of its own */
+} Watch;
+
 struct WhTransport
 {
 	CURLM	   *multi;
 	int			epoll;
+	Watch	   *watches;		/* by descriptor */
+	int			watch_count;
 	int			generation;
 	int64		timer_ms;		/* when libcurl wants to be called, on the monotonic clock; -1 for never */
 	dlist_head	spare;			/* of WhExchange */
@@ -82,26 +96,64 @@ restore_signals(const sigset_t *before)
 
 /* ---- what libcurl calls ---- */
 
+/* NULL when out of memory. */
+static Watch *
+find_watch(WhTransport *t, int fd)
+{
+	if (fd >= t->watch_count)
+	{
+		int			count = Max(fd + 1, 2 * t->watch_count);
+		Watch	   *larger = realloc(t->watches, count * sizeof(Watch));
+
+		if (larger == NULL)
+			return NULL;
+		memset(larger + t->watch_count, 0, (count - t->watch_count) * sizeof(Watch));
+		t->watches = larger;
+		t->watch_count = count;
+	}
+	return &t->watches[fd];
+}
+
 static int
-on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *known)
+on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *unused)
 {
 	WhTransport *t = arg;
+	Watch	   *watch = find_watch(t, fd);
 	struct epoll_event event = {.data.fd = fd};
 
-	if (what == CURL_POLL_REMOVE)
+	if (watch == NULL)
+		return -1;
+	watch->wanted = what != CURL_POLL_REMOVE;
+	if (!watch->wanted)
 	{
-		epoll_ctl(t->epoll, EPOLL_CTL_DEL, fd, NULL);
-		curl_multi_assign(t->multi, fd, NULL);
+		if (!watch->ours)
+		{
+			epoll_ctl(t->epoll, EPOLL_CTL_DEL, fd, NULL);
+			watch->events = 0;
+		}
 		return 0;
 	}
 	if (what & CURL_POLL_IN)
 		event.events |= EPOLLIN;
 	if (what & CURL_POLL_OUT)
 		event.events |= EPOLLOUT;
-	if (epoll_ctl(t->epoll, known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &event) != 0)
+	if (event.events == watch->events)
+		return 0;
+	if (epoll_ctl(t->epoll, watch->events ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &event) != 0)
 		return -1;
-	curl_multi_assign(t->multi, fd, t);
+	watch->events = event.events;
 	return 0;
+}
+
+/* Closing takes a descriptor out of the epoll set, and its number may come again. */
+static int
+on_close_socket(void *arg, curl_socket_t fd)
+{
+	WhTransport *t = arg;
+
+	if (fd < t->watch_count)
+		t->watches[fd] = (Watch) {0};
+	return close(fd);
 }
 
 static int
@@ -135,12 +187,20 @@ static curl_socket_t
 on_open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *peer)
 {
 	WhExchange *x = arg;
+	Watch	   *watch;
+	int			fd;
 
 	/* libcurl goes on to the name's next address, if there is one */
 	if (!peer_allowed(x, &peer->addr))
 		return CURL_SOCKET_BAD;
+	fd = socket(peer->family, peer->socktype | SOCK_CLOEXEC, peer->protocol);
+	if (fd < 0)
+		return CURL_SOCKET_BAD;
 	x->sockets_opened++;
-	return socket(peer->family, peer->socktype | SOCK_CLOEXEC, peer->protocol);
+	watch = find_watch(x->transport, fd);
+	if (watch)
+		*watch = (Watch) {.ours = true};
+	return fd;
 }
 
 static int
@@ -238,7 +298,7 @@ on_body(char *data, size_t size, size_t count, void *arg)
 
 /* What all requests have in common. */
 static CURLcode
-set_up(WhExchange *x, int generation)
+set_up(WhTransport *t, WhExchange *x)
 {
 	CURLcode	code = CURLE_OK;
 
@@ -261,6 +321,8 @@ set_up(WhExchange *x, int generation)
 	SET(CURLOPT_TCP_NODELAY, 1L);
 	SET(CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
 	SET(CURLOPT_OPENSOCKETDATA, x);
+	SET(CURLOPT_CLOSESOCKETFUNCTION, on_close_socket);
+	SET(CURLOPT_CLOSESOCKETDATA, t);
 	SET(CURLOPT_PREREQFUNCTION, on_before_request);
 	SET(CURLOPT_PREREQDATA, x);
 	SET(CURLOPT_HEADERFUNCTION, on_header);
@@ -269,12 +331,12 @@ set_up(WhExchange *x, int generation)
 	SET(CURLOPT_WRITEDATA, x);
 	SET(CURLOPT_ERRORBUFFER, x->libcurl_error);
 	if (code == CURLE_OK)
-		x->generation = generation;
+		x->generation = t->generation;
 	return code;
 }
 
 static CURLcode
-prepare(WhExchange *x, WhRequest *request, int generation)
+prepare(WhTransport *t, WhExchange *x, WhRequest *request)
 {
 	CURLcode	code = CURLE_OK;
 
@@ -283,8 +345,8 @@ prepare(WhExchange *x, WhRequest *request, int generation)
 	x->headers_len = x->body_len = 0;
 	x->libcurl_error[0] = '\0';
 
-	if (x->generation != generation)
-		code = set_up(x, generation);
+	if (x->generation != t->generation)
+		code = set_up(t, x);
 	for (const char *const *h = request->headers; *h && code == CURLE_OK; h++)
 	{
 		struct curl_slist *longer = curl_slist_append(x->headers, *h);
@@ -323,6 +385,7 @@ take_exchange(WhTransport *t)
 	x = calloc(1, sizeof(WhExchange));
 	if (x == NULL)
 		return NULL;
+	x->transport = t;
 	x->generation = -1;
 	x->easy = curl_easy_init();
 	if (x->easy == NULL)
@@ -529,6 +592,7 @@ wh_transport_destroy(WhTransport *t)
 		curl_multi_cleanup(t->multi);
 	if (t->epoll >= 0)
 		close(t->epoll);
+	free(t->watches);
 	free(t);
 }
 
@@ -570,7 +634,7 @@ wh_transport_start(WhTransport *t, WhRequest *request)
 		finish_unsent(t, request, "out of memory");
 		return;
 	}
-	code = prepare(x, request, t->generation);
+	code = prepare(t, x, request);
 	if (code != CURLE_OK)
 		finish_unsent(t, request, curl_easy_strerror(code));
 	else if (curl_multi_add_handle(t->multi, x->easy) != CURLM_OK)
@@ -591,15 +655,23 @@ wh_transport_drive(WhTransport *t)
 	count = epoll_wait(t->epoll, events, EVENTS_AT_ONCE, 0);
 	for (int i = 0; i < count; i++)
 	{
+		int			fd = events[i].data.fd;
 		int			what = 0;
 
+		if (!t->watches[fd].wanted)
+		{
+			/* libcurl finds out when it wants to use the connection again */
+			epoll_ctl(t->epoll, EPOLL_CTL_DEL, fd, NULL);
+			t->watches[fd].events = 0;
+			continue;
+		}
 		if (events[i].events & EPOLLIN)
 			what |= CURL_CSELECT_IN;
 		if (events[i].events & EPOLLOUT)
 			what |= CURL_CSELECT_OUT;
 		if (events[i].events & (EPOLLERR | EPOLLHUP))
 			what |= CURL_CSELECT_ERR;
-		curl_multi_socket_action(t->multi, events[i].data.fd, what, &running);
+		curl_multi_socket_action(t->multi, fd, what, &running);
 	}
 	if (t->timer_ms >= 0 && t->timer_ms <= monotonic_ms())
 	{

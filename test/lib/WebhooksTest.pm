@@ -20,7 +20,7 @@ use Test::More;
 use Time::HiRes qw(sleep time);
 
 our @EXPORT = qw(
-  start_node start_receiver wait_until
+  start_node start_receiver wait_until change_settings
   rows value register_endpoint dispatch worker_pids queue_is_empty wait_for_state
   sign_v1 verify_signature
   make_test_ca
@@ -98,6 +98,15 @@ sub start_node
 	$node->start;
 	$node->safe_psql('postgres', 'CREATE EXTENSION webhooks') if $option{create_extension} // 1;
 	return $node;
+}
+
+# Changes settings by a reload. Processes take note of it a moment later.
+sub change_settings
+{
+	my ($node, %conf) = @_;
+	$node->append_conf('postgresql.conf', join "\n", map { "$_ = '$conf{$_}'" } sort keys %conf);
+	$node->reload;
+	return;
 }
 
 # A query's rows, as a list of hashes: JSON's types and NULLs come through whole.
@@ -416,6 +425,15 @@ sub by_webhook_id
 	my %by_id;
 	push @{ $by_id{ $_->{headers}{'webhook-id'} // '' } }, $_ for $self->requests($path);
 	return \%by_id;
+}
+
+# How many requests there were for each delivery, which is an event on a path.
+sub by_delivery
+{
+	my ($self, $path) = @_;
+	my %count;
+	$count{ ($_->{headers}{'webhook-id'} // '') . " $_->{path}" }++ for $self->requests($path);
+	return \%count;
 }
 
 # A request's body as the bytes that came over the wire.
