@@ -21,7 +21,7 @@ use Time::HiRes qw(sleep time);
 
 our @EXPORT = qw(
   start_node start_receiver wait_until change_settings
-  rows value register_endpoint dispatch worker_pids queue_is_empty wait_for_state
+  rows value register_endpoint dispatch worker_pids queue_is_empty wait_for_state log_lines crashes
   sign_v1 verify_signature
   make_test_ca
 );
@@ -76,7 +76,7 @@ sub wait_until
 # The server
 
 # Options: name; conf (hash of settings, undef drops one of the defaults); preload (default 1);
-# create_extension (default 1); start (default 1).
+# create_extension (default 1); start (default 1); init (list, for the Cluster's init).
 sub start_node
 {
 	my (%option) = @_;
@@ -90,7 +90,7 @@ sub start_node
 		$preload ? ('shared_preload_libraries' => 'webhooks') : (),
 		%{ $option{conf} // {} });
 
-	$node->init;
+	$node->init(@{ $option{init} // [] });
 	$node->append_conf('postgresql.conf',
 		join("\n", map { "$_ = '$conf{$_}'" } grep { defined $conf{$_} } sort keys %conf));
 	return $node unless $option{start} // 1;
@@ -180,6 +180,20 @@ sub wait_for_state
 		sub { "$event_id to be $state; it is " . JSON::PP->new->canonical->encode($status // {}) },
 		$timeout);
 	return $status;
+}
+
+# The lines of the server's log that match.
+sub log_lines
+{
+	my ($node, $pattern) = @_;
+	return grep { /$pattern/ } split /\n/, slurp_file($node->logfile);
+}
+
+# What the server's log tells of processes that crashed: to be nothing.
+sub crashes
+{
+	my ($node) = @_;
+	return log_lines($node, qr/terminated by signal|PANIC|TRAP/);
 }
 
 # Signatures, made without any of the extension's code
