@@ -90,27 +90,6 @@ enqueue(const Event *event, const pg_uuid_t *endpoint_ids, int count)
 
 /* ---- who gets it ---- */
 
-/* Every enabled endpoint of the tenant that subscribed to the type. Returns their number. */
-static int
-match_subscribers(const WhSubscriptions *all, const char *event_type, pg_uuid_t *endpoint_ids)
-{
-	int			count = 0;
-
-	for (int i = 0; i < all->count; i++)
-		if (all->items[i].enabled && wh_subscription_takes(&all->items[i], event_type))
-			endpoint_ids[count++] = all->items[i].endpoint_id;
-	return count;
-}
-
-static const WhSubscription *
-find_endpoint(const WhSubscriptions *all, const pg_uuid_t *endpoint_id)
-{
-	for (int i = 0; i < all->count; i++)
-		if (memcmp(&all->items[i].endpoint_id, endpoint_id, UUID_LEN) == 0)
-			return &all->items[i];
-	return NULL;
-}
-
 static bool
 contains(const pg_uuid_t *ids, int count, const pg_uuid_t *id)
 {
@@ -122,26 +101,35 @@ contains(const pg_uuid_t *ids, int count, const pg_uuid_t *id)
 
 /* Just the endpoints named, whatever they subscribed to. Each must be the tenant's; a disabled one takes nothing new. */
 static int
-match_named(const WhSubscriptions *all, ArrayType *named, pg_uuid_t *endpoint_ids)
+take_named(const char *tenant_id, ArrayType *named, const pg_uuid_t **endpoint_ids)
 {
 	Datum	   *items;
 	bool	   *nulls;
 	int			named_count;
 	int			count = 0;
+	pg_uuid_t  *ids;
 
 	deconstruct_array(named, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR, &items, &nulls, &named_count);
+	ids = palloc(Max(1, named_count) * sizeof(pg_uuid_t));
 	for (int i = 0; i < named_count; i++)
 	{
-		const WhSubscription *endpoint;
+		pg_uuid_t  *id = nulls[i] ? NULL : DatumGetUUIDP(items[i]);
 
-		if (nulls[i])
+		if (id == NULL)
 			wh_refuse("endpoint_ids", "must not contain NULL");
-		endpoint = find_endpoint(all, DatumGetUUIDP(items[i]));
-		if (endpoint == NULL)
-			wh_refuse_unknown("endpoint", DatumGetUUIDP(items[i]));
-		if (endpoint->enabled && !contains(endpoint_ids, count, &endpoint->endpoint_id))
-			endpoint_ids[count++] = endpoint->endpoint_id;
+		switch (wh_endpoint_standing(tenant_id, id))
+		{
+			case WH_ENDPOINT_UNKNOWN:
+				wh_refuse_unknown("endpoint", id);
+			case WH_ENDPOINT_DISABLED:
+				break;
+			case WH_ENDPOINT_ENABLED:
+				if (!contains(ids, count, id))
+					ids[count++] = *id;
+				break;
+		}
 	}
+	*endpoint_ids = ids;
 	return count;
 }
 
@@ -222,8 +210,7 @@ Datum
 wh_sql_dispatch(PG_FUNCTION_ARGS)
 {
 	Event		event;
-	const WhSubscriptions *all;
-	pg_uuid_t  *endpoint_ids;
+	const pg_uuid_t *endpoint_ids;
 	pg_uuid_t  *result;
 	int			count;
 
@@ -237,11 +224,8 @@ wh_sql_dispatch(PG_FUNCTION_ARGS)
 	event.due_at = time_argument(fcinfo, DELIVER_AT, "deliver_at", event.created_at);
 	event.due_at = Max(event.due_at, event.created_at);
 
-	all = wh_subscriptions(event.tenant_id);
-	endpoint_ids = palloc_extended(Max(1, all->count) * sizeof(pg_uuid_t), MCXT_ALLOC_HUGE);
-	count = PG_ARGISNULL(ENDPOINT_IDS) ? match_subscribers(all, event.event_type, endpoint_ids)
-		: match_named(all, PG_GETARG_ARRAYTYPE_P(ENDPOINT_IDS), endpoint_ids);
-
+	count = PG_ARGISNULL(ENDPOINT_IDS) ? wh_subscribers(event.tenant_id, event.event_type, &endpoint_ids)
+		: take_named(event.tenant_id, PG_GETARG_ARRAYTYPE_P(ENDPOINT_IDS), &endpoint_ids);
 	if (count > 0 || wh_store_unmatched)
 		insert_event(&event);
 	if (count > 0)

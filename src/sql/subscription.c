@@ -24,17 +24,41 @@
 #include "utils/snapmgr.h"
 
 #define TENANT_ID_MAX 256		/* with the NUL */
-#define CACHED_MAX 50000		/* subscriptions; past that the cache starts afresh */
+#define CACHED_MAX 100000		/* past that the cache starts afresh */
+
+typedef struct Subscription
+{
+	pg_uuid_t	endpoint_id;
+	bool		enabled;
+	int			pattern_count;
+	char	  **patterns;
+} Subscription;
 
 typedef struct Tenant
 {
 	char		tenant_id[TENANT_ID_MAX];	/* hash key: first */
-	WhSubscriptions subscriptions;
+	int			count;
+	Subscription *items;
 } Tenant;
 
+/* Who takes events of one type: found once by going through all of the tenant's patterns. */
+typedef struct MatchKey
+{
+	const Tenant *tenant;
+	char		event_type[WH_EVENT_TYPE_MAX + 1];
+} MatchKey;
+
+typedef struct Match
+{
+	MatchKey	key;			/* hash key: first; its padding is zero */
+	int			count;
+	pg_uuid_t  *endpoint_ids;
+} Match;
+
 static MemoryContext cache_context = NULL;
-static HTAB *cache = NULL;		/* NULL: nothing cached */
-static int	cached = 0;
+static HTAB *tenants = NULL;	/* of Tenant; NULL: nothing cached */
+static HTAB *matches = NULL;	/* of Match */
+static int	cached = 0;			/* endpoints in both */
 static bool stale = false;
 static Oid	endpoints_relid = InvalidOid;
 
@@ -45,27 +69,33 @@ on_relcache_invalidation(Datum arg, Oid relid)
 		stale = true;
 }
 
+static HTAB *
+create_hash(const char *name, Size key_size, Size entry_size, int flags)
+{
+	HASHCTL		ctl = {.keysize = key_size, .entrysize = entry_size, .hcxt = cache_context};
+
+	return hash_create(name, 16, &ctl, HASH_ELEM | HASH_CONTEXT | flags);
+}
+
 static void
 start_afresh(void)
 {
-	HASHCTL		ctl = {.keysize = TENANT_ID_MAX, .entrysize = sizeof(Tenant)};
-
 	if (cache_context == NULL)
 	{
 		cache_context = AllocSetContextCreate(CacheMemoryContext, "webhooks subscriptions", ALLOCSET_DEFAULT_SIZES);
 		CacheRegisterRelcacheCallback(on_relcache_invalidation, (Datum) 0);
 	}
-	cache = NULL;
+	tenants = NULL;				/* until all of it is there again */
 	MemoryContextReset(cache_context);
 	endpoints_relid = wh_table("endpoints");
 	stale = false;
 	cached = 0;
-	ctl.hcxt = cache_context;
-	cache = hash_create("webhooks subscriptions", 16, &ctl, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+	matches = create_hash("webhooks matches", sizeof(MatchKey), sizeof(Match), HASH_BLOBS);
+	tenants = create_hash("webhooks tenants", TENANT_ID_MAX, sizeof(Tenant), HASH_STRINGS);
 }
 
 static void
-read_subscription(WhSubscription *item, HeapTuple tuple, TupleDesc desc)
+read_subscription(Subscription *item, HeapTuple tuple, TupleDesc desc)
 {
 	bool		isnull;
 	Datum	   *patterns;
@@ -81,7 +111,7 @@ read_subscription(WhSubscription *item, HeapTuple tuple, TupleDesc desc)
 }
 
 static void
-load(const char *tenant_id, WhSubscriptions *subscriptions)
+load(const char *tenant_id, Tenant *tenant)
 {
 	MemoryContext before = MemoryContextSwitchTo(cache_context);
 	Oid			index = wh_table("endpoints_tenant_id_idx");
@@ -93,18 +123,18 @@ load(const char *tenant_id, WhSubscriptions *subscriptions)
 	ScanKeyData key;
 	int			room = 4;
 
-	subscriptions->count = 0;
-	subscriptions->items = palloc(room * sizeof(WhSubscription));
+	tenant->count = 0;
+	tenant->items = palloc(room * sizeof(Subscription));
 	ScanKeyInit(&key, ENDPOINTS_TENANT_ID, BTEqualStrategyNumber, F_TEXTEQ, key_value);
 	scan = systable_beginscan(rel, index, true, snapshot, 1, &key);
 	while ((tuple = systable_getnext(scan)) != NULL)
 	{
-		if (subscriptions->count == room)
+		if (tenant->count == room)
 		{
 			room *= 2;
-			subscriptions->items = repalloc_huge(subscriptions->items, room * sizeof(WhSubscription));
+			tenant->items = repalloc_huge(tenant->items, room * sizeof(Subscription));
 		}
-		read_subscription(&subscriptions->items[subscriptions->count++], tuple, RelationGetDescr(rel));
+		read_subscription(&tenant->items[tenant->count++], tuple, RelationGetDescr(rel));
 	}
 	systable_endscan(scan);
 	UnregisterSnapshot(snapshot);
@@ -112,32 +142,88 @@ load(const char *tenant_id, WhSubscriptions *subscriptions)
 	MemoryContextSwitchTo(before);
 }
 
-const WhSubscriptions *
-wh_subscriptions(const char *tenant_id)
+static const Tenant *
+find_tenant(const char *tenant_id)
 {
 	Tenant	   *tenant;
-	WhSubscriptions loaded;
+	Tenant		loaded;
 
 	AcceptInvalidationMessages();
-	if (cache == NULL || stale || cached > CACHED_MAX)
+	if (tenants == NULL || stale || cached > CACHED_MAX)
 		start_afresh();
-	tenant = hash_search(cache, tenant_id, HASH_FIND, NULL);
+	tenant = hash_search(tenants, tenant_id, HASH_FIND, NULL);
 	if (tenant)
-		return &tenant->subscriptions;
+		return tenant;
 
 	/* entered when complete: an error on the way must not leave half of it */
 	load(tenant_id, &loaded);
-	tenant = hash_search(cache, tenant_id, HASH_ENTER, NULL);
-	tenant->subscriptions = loaded;
+	tenant = hash_search(tenants, tenant_id, HASH_ENTER, NULL);
+	tenant->count = loaded.count;
+	tenant->items = loaded.items;
 	cached += loaded.count + 1;
-	return &tenant->subscriptions;
+	return tenant;
 }
 
-bool
-wh_subscription_takes(const WhSubscription *subscription, const char *event_type)
+static bool
+takes(const Subscription *subscription, const char *event_type)
 {
+	if (!subscription->enabled)
+		return false;
 	for (int i = 0; i < subscription->pattern_count; i++)
 		if (wh_event_pattern_match(subscription->patterns[i], event_type))
 			return true;
 	return false;
+}
+
+static int
+count_takers(const Tenant *tenant, const char *event_type, pg_uuid_t *endpoint_ids)
+{
+	int			count = 0;
+
+	for (int i = 0; i < tenant->count; i++)
+		if (takes(&tenant->items[i], event_type))
+		{
+			if (endpoint_ids)
+				endpoint_ids[count] = tenant->items[i].endpoint_id;
+			count++;
+		}
+	return count;
+}
+
+int
+wh_subscribers(const char *tenant_id, const char *event_type, const pg_uuid_t **endpoint_ids)
+{
+	const Tenant *tenant = find_tenant(tenant_id);
+	MatchKey	key;
+	Match	   *match;
+	int			count;
+	pg_uuid_t  *ids;
+
+	memset(&key, 0, sizeof(key));
+	key.tenant = tenant;
+	strlcpy(key.event_type, event_type, sizeof(key.event_type));
+	match = hash_search(matches, &key, HASH_FIND, NULL);
+	if (match == NULL)
+	{
+		count = count_takers(tenant, event_type, NULL);
+		ids = MemoryContextAllocHuge(cache_context, Max(1, count) * sizeof(pg_uuid_t));
+		(void) count_takers(tenant, event_type, ids);
+		match = hash_search(matches, &key, HASH_ENTER, NULL);
+		match->count = count;
+		match->endpoint_ids = ids;
+		cached += count + 1;
+	}
+	*endpoint_ids = match->endpoint_ids;
+	return match->count;
+}
+
+WhEndpointStanding
+wh_endpoint_standing(const char *tenant_id, const pg_uuid_t *endpoint_id)
+{
+	const Tenant *tenant = find_tenant(tenant_id);
+
+	for (int i = 0; i < tenant->count; i++)
+		if (memcmp(&tenant->items[i].endpoint_id, endpoint_id, UUID_LEN) == 0)
+			return tenant->items[i].enabled ? WH_ENDPOINT_ENABLED : WH_ENDPOINT_DISABLED;
+	return WH_ENDPOINT_UNKNOWN;
 }

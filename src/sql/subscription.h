@@ -8,25 +8,18 @@
 
 #include "utils/uuid.h"
 
-typedef struct WhSubscription
+/* Results are as of the last commit, with what this transaction changed, and good until the next call here. */
+
+/* The endpoints of the tenant that take events of the type; returns their number. */
+extern int	wh_subscribers(const char *tenant_id, const char *event_type, const pg_uuid_t **endpoint_ids);
+
+typedef enum WhEndpointStanding
 {
-	pg_uuid_t	endpoint_id;
-	bool		enabled;		/* false: disabled, takes no new deliveries */
-	int			pattern_count;
-	char	  **patterns;
-} WhSubscription;
+	WH_ENDPOINT_UNKNOWN,		/* the tenant has no such endpoint */
+	WH_ENDPOINT_DISABLED,		/* takes no new deliveries */
+	WH_ENDPOINT_ENABLED
+} WhEndpointStanding;
 
-typedef struct WhSubscriptions
-{
-	int			count;
-	WhSubscription *items;
-} WhSubscriptions;
-
-/*
- * The endpoints of a tenant, as of the last commit and with what this transaction changed; good until the next call.
- */
-extern const WhSubscriptions *wh_subscriptions(const char *tenant_id);
-
-extern bool wh_subscription_takes(const WhSubscription *subscription, const char *event_type);
+extern WhEndpointStanding wh_endpoint_standing(const char *tenant_id, const pg_uuid_t *endpoint_id);
 
 #endif

@@ -33,6 +33,7 @@
 #define LOOK_MS 5000			/* between looks at everything, or so many times what one took: */
 #define LOOK_SHARE 20
 #define MAINTAIN_MS (5 * 60 * 1000)
+#define MAINTAIN_RETRY_MS (60 * 1000)
 #define ACQUIRE_MS 50			/* between tries for shards another process holds */
 #define FAILURE_WAIT_MS 1000	/* after a transaction failed */
 #define STUCK_WAIT_MS 10000		/* between tries to record what could not be recorded */
@@ -62,6 +63,7 @@ struct WhEngine
 	dlist_head	results;		/* in hand and answered: to be recorded */
 	int			result_count;
 	TimestampTz results_since;
+	TimestampTz record_not_before;
 	dlist_head	stuck;			/* in hand and answered, but could not be recorded: tried again one by one */
 	TimestampTz stuck_at;
 	TimestampTz fetch_not_before;
@@ -169,6 +171,7 @@ note_result(WhEngine *e, WhTransactionResult result, TimestampTz *not_before)
 		case WH_TRANSACTION_DONE:
 			break;
 		case WH_TRANSACTION_FAILED:
+		case WH_TRANSACTION_HINDERED:
 			*not_before = later(GetCurrentTimestamp(), FAILURE_WAIT_MS);
 			break;
 		case WH_TRANSACTION_NO_EXTENSION:
@@ -214,8 +217,9 @@ maintain(WhEngine *e, TimestampTz now)
 	if (now < e->maintain_at || (e->queue.shards & shard_bit(0)) == 0)
 		return;
 	result = wh_queue_maintain(&e->queue, &needed);
-	e->maintain_at = later(now, needed ? MAINTAIN_MS : LOOK_MS);
-	note_result(e, result, &e->maintain_at);
+	e->maintain_at = later(now, result != WH_TRANSACTION_DONE ? MAINTAIN_RETRY_MS : needed ? MAINTAIN_MS : LOOK_MS);
+	if (result == WH_TRANSACTION_NO_EXTENSION)
+		e->no_extension = true;
 }
 
 
@@ -441,12 +445,22 @@ fetch_singly(WhEngine *e, WhPick *picks, int count)
 	for (int i = 0; i < count; i++)
 	{
 		picks[i].limit = 1;
-		if (wh_queue_fetch(&e->queue, &picks[i], 1, take_delivery, e) != WH_TRANSACTION_FAILED)
-			keep_taken(e);
-		else
+		switch (wh_queue_fetch(&e->queue, &picks[i], 1, take_delivery, e))
 		{
-			untake(e, &picks[i], 1);
-			note_result(e, wh_queue_put_off_next(&e->queue, picks[i].endpoint), &e->fetch_not_before);
+			case WH_TRANSACTION_DONE:
+				keep_taken(e);
+				break;
+			case WH_TRANSACTION_FAILED:
+				untake(e, &picks[i], 1);
+				note_result(e, wh_queue_put_off_next(&e->queue, picks[i].endpoint), &e->fetch_not_before);
+				break;
+			case WH_TRANSACTION_HINDERED:
+				untake(e, &picks[i], count - i);
+				e->fetch_not_before = later(GetCurrentTimestamp(), FAILURE_WAIT_MS);
+				return;
+			case WH_TRANSACTION_NO_EXTENSION:
+				e->no_extension = true;
+				return;
 		}
 	}
 }
@@ -471,6 +485,10 @@ fetch_due(WhEngine *e, TimestampTz now)
 		case WH_TRANSACTION_FAILED:
 			untake(e, picks, count);
 			fetch_singly(e, picks, count);
+			break;
+		case WH_TRANSACTION_HINDERED:
+			untake(e, picks, count);
+			e->fetch_not_before = later(GetCurrentTimestamp(), FAILURE_WAIT_MS);
 			break;
 		case WH_TRANSACTION_NO_EXTENSION:
 			e->no_extension = true;
@@ -531,6 +549,7 @@ record_singly(WhEngine *e, WhDelivery **batch, int count)
 			case WH_TRANSACTION_DONE:
 				break;
 			case WH_TRANSACTION_FAILED:
+			case WH_TRANSACTION_HINDERED:
 				dlist_push_tail(&e->stuck, &batch[i]->node);
 				e->stuck_at = later(GetCurrentTimestamp(), STUCK_WAIT_MS);
 				break;
@@ -544,7 +563,7 @@ record_singly(WhEngine *e, WhDelivery **batch, int count)
 static void
 record_results(WhEngine *e, TimestampTz now)
 {
-	while (e->result_count > 0 && !e->no_extension &&
+	while (e->result_count > 0 && !e->no_extension && now >= e->record_not_before &&
 		   (e->result_count >= FLUSH_COUNT || e->in_flight == 0 || now >= later(e->results_since, FLUSH_MS)))
 	{
 		WhDelivery *batch[FLUSH_COUNT];
@@ -561,6 +580,12 @@ record_results(WhEngine *e, TimestampTz now)
 			case WH_TRANSACTION_FAILED:
 				record_singly(e, batch, count);
 				break;
+			case WH_TRANSACTION_HINDERED:
+				for (int i = 0; i < count; i++)
+					dlist_push_tail(&e->results, &batch[i]->node);
+				e->result_count += count;
+				e->record_not_before = later(GetCurrentTimestamp(), FAILURE_WAIT_MS);
+				return;
 			case WH_TRANSACTION_NO_EXTENSION:
 				e->no_extension = true;
 				break;
@@ -615,7 +640,7 @@ wait_time(WhEngine *e, long ms)
 	if (e->unsent_count > 0 && !e->draining)
 		ms = 0;
 	if (e->result_count > 0)
-		ms = e->in_flight == 0 ? 0 : until(now, later(e->results_since, FLUSH_MS), ms);
+		ms = until(now, Max(e->record_not_before, e->in_flight == 0 ? now : later(e->results_since, FLUSH_MS)), ms);
 	if (!dlist_is_empty(&e->stuck))
 		ms = until(now, e->stuck_at, ms);
 	if (e->wanted & ~e->owned)

@@ -86,11 +86,25 @@ set_environment(void)
 }
 
 static bool
+passes(int sqlerrcode)
+{
+	switch (ERRCODE_TO_CATEGORY(sqlerrcode))
+	{
+		case ERRCODE_TRANSACTION_ROLLBACK:
+		case ERRCODE_INSUFFICIENT_RESOURCES:
+		case ERRCODE_OPERATOR_INTERVENTION:
+			return true;
+		default:
+			return sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
+	}
+}
+
+static WhTransactionResult
 run_caught(const WhTransaction *tx)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
-	bool		done = false;
+	WhTransactionResult result = WH_TRANSACTION_DONE;
 
 	BeginInternalSubTransaction(NULL);
 	PG_TRY();
@@ -102,7 +116,6 @@ run_caught(const WhTransaction *tx)
 		SPI_finish();
 		PopActiveSnapshot();
 		ReleaseCurrentSubTransaction();
-		done = true;
 	}
 	PG_CATCH();
 	{
@@ -116,12 +129,13 @@ run_caught(const WhTransaction *tx)
 		ereport(LOG,
 				(errcode(error->sqlerrcode),
 				 errmsg("webhooks: %s failed: %s", tx->activity, error->message)));
+		result = passes(error->sqlerrcode) ? WH_TRANSACTION_HINDERED : WH_TRANSACTION_FAILED;
 		FreeErrorData(error);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
-	return done;
+	return result;
 }
 
 static WhTransactionResult
@@ -131,7 +145,7 @@ run_as_owner(const WhTransaction *tx)
 	Oid			save_user;
 	int			save_context;
 	int			nest_level;
-	bool		done;
+	WhTransactionResult result;
 
 	if (!OidIsValid(owner))
 		return WH_TRANSACTION_NO_EXTENSION;
@@ -140,10 +154,10 @@ run_as_owner(const WhTransaction *tx)
 	SetUserIdAndSecContext(owner, save_context | SECURITY_LOCAL_USERID_CHANGE);
 	nest_level = NewGUCNestLevel();
 	set_environment();
-	done = run_caught(tx);
+	result = run_caught(tx);
 	AtEOXact_GUC(true, nest_level);
 	SetUserIdAndSecContext(save_user, save_context);
-	return done ? WH_TRANSACTION_DONE : WH_TRANSACTION_FAILED;
+	return result;
 }
 
 WhTransactionResult

@@ -9,7 +9,8 @@
 typedef enum WhTransactionResult
 {
 	WH_TRANSACTION_DONE,
-	WH_TRANSACTION_FAILED,		/* work raised an error, which was logged; nothing of it remains */
+	WH_TRANSACTION_FAILED,		/* work raised an error, which was logged; nothing of it remains; it may be a row's fault */
+	WH_TRANSACTION_HINDERED,	/* the same, but by what passes: a lock, a full disk, an administrator */
 	WH_TRANSACTION_NO_EXTENSION /* the database lacks the extension; work was not called */
 } WhTransactionResult;
 
