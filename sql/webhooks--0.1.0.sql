@@ -193,7 +193,7 @@ LEFT JOIN LATERAL (
 	SELECT a.tenant_id, a.url, a.status_code, a.error_class, a.error, a.duration_ms
 	FROM webhooks.attempts a
 	WHERE a.delivery_id = d.delivery_id
-	ORDER BY a.attempted_at DESC, a.attempt DESC
+	ORDER BY a.attempted_at + coalesce(a.duration_ms, 0) * interval '1 millisecond' DESC, a.attempt DESC
 	LIMIT 1
 ) last ON true;
 COMMENT ON VIEW webhooks.deliveries IS 'one row a delivery, whether queued, dead or ended, with its state and its last attempt';
@@ -331,12 +331,15 @@ AS $$
 DECLARE
 	session_tenant text := nullif(current_setting('webhooks.tenant_id', true), '');
 BEGIN
-	IF dispatch_status.event_id IS NULL OR NOT EXISTS (
+	IF dispatch_status.event_id IS NULL THEN
+		RAISE invalid_parameter_value USING MESSAGE = 'event_id must not be NULL';
+	END IF;
+	IF NOT EXISTS (
 		SELECT FROM webhooks.events e
 		WHERE e.event_id = dispatch_status.event_id AND e.tenant_id = coalesce(session_tenant, e.tenant_id))
 	THEN
 		RAISE no_data_found USING
-			MESSAGE = format('event %s does not exist', coalesce(dispatch_status.event_id::text, 'NULL')),
+			MESSAGE = format('event %s does not exist', dispatch_status.event_id),
 			HINT = 'It may have been dropped after webhooks.retention.';
 	END IF;
 
@@ -444,9 +447,24 @@ DECLARE
 	key text := CASE parent_name WHEN 'events' THEN 'event_id' ELSE 'attempted_at' END;
 	low text := CASE parent_name WHEN 'events' THEN webhooks.event_id_floor(day::timestamptz)::text ELSE day::timestamptz::text END;
 	high text := CASE parent_name WHEN 'events' THEN webhooks.event_id_floor((day + 1)::timestamptz)::text ELSE (day + 1)::timestamptz::text END;
+	in_default text := format('SELECT EXISTS (SELECT FROM webhooks.%1$I WHERE %2$I >= %3$L AND %2$I < %4$L)',
+		parent_name || '_default', key, low, high);
+	to_move boolean;
+	came_late boolean;
 BEGIN
-	-- ATTACH wants this lock anyway; taken first, no row slips into the default partition between the move and it.
-	EXECUTE format('LOCK TABLE webhooks.%I IN ACCESS EXCLUSIVE MODE', parent_name || '_default');
+	EXECUTE in_default INTO to_move;
+	IF to_move THEN
+		-- Who planned with the old bounds would look for the rows in their old place: nobody may be between plan and look.
+		EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', parent);
+	ELSE
+		-- ATTACH wants this lock anyway; taken first, no row slips in before it.
+		EXECUTE format('LOCK TABLE webhooks.%I IN ACCESS EXCLUSIVE MODE', parent_name || '_default');
+		EXECUTE in_default INTO came_late;
+		IF came_late THEN
+			RAISE lock_not_available USING MESSAGE = format('rows for %s came in meanwhile', name), HINT = 'Try again.';
+		END IF;
+	END IF;
+
 	EXECUTE format('CREATE TABLE webhooks.%I (LIKE %s INCLUDING DEFAULTS INCLUDING COMMENTS)', name, parent);
 	EXECUTE format('WITH moved AS (DELETE FROM webhooks.%1$I WHERE %2$I >= %3$L AND %2$I < %4$L RETURNING *)
 		INSERT INTO webhooks.%5$I SELECT * FROM moved', parent_name || '_default', key, low, high, name);
@@ -517,6 +535,26 @@ BEGIN
 	IF FOUND THEN
 		RETURN webhooks.drop_partition(parent, part);
 	END IF;
+
+	-- What a transaction dispatched while another removed the endpoint: cancelled now, since remove_endpoint did not see it.
+	WITH RECURSIVE queued AS (
+		(SELECT endpoint_id FROM webhooks.queue ORDER BY endpoint_id LIMIT 1)
+		UNION ALL
+		SELECT (SELECT q.endpoint_id FROM webhooks.queue q WHERE q.endpoint_id > queued.endpoint_id ORDER BY q.endpoint_id LIMIT 1)
+		FROM queued WHERE queued.endpoint_id IS NOT NULL
+	), removed AS MATERIALIZED (
+		SELECT endpoint_id FROM queued
+		WHERE NOT EXISTS (SELECT FROM webhooks.endpoints e WHERE e.endpoint_id = queued.endpoint_id)
+	), cancelled AS (
+		DELETE FROM webhooks.queue q USING removed
+		WHERE q.endpoint_id = removed.endpoint_id
+		RETURNING q.delivery_id, q.event_id, q.endpoint_id, q.attempts
+	)
+	INSERT INTO webhooks.attempts (delivery_id, event_id, endpoint_id, tenant_id, url, attempt, attempted_at, outcome)
+	SELECT c.delivery_id, c.event_id, c.endpoint_id, ev.tenant_id,
+		coalesce((SELECT a.url FROM webhooks.attempts a WHERE a.delivery_id = c.delivery_id LIMIT 1), ''),
+		c.attempts, clock_timestamp(), 'cancelled'
+	FROM cancelled c JOIN webhooks.events ev ON ev.event_id = c.event_id;
 
 	DELETE FROM webhooks.dead_letters
 	WHERE dead_at < now() - current_setting('webhooks.dead_letter_retention')::interval;

@@ -10,6 +10,7 @@
 #include "catalog/partition.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
+#include "nodes/parsenodes.h"
 #include "partitioning/partbounds.h"
 #include "partitioning/partdesc.h"
 #include "tables.h"
@@ -87,8 +88,15 @@ WhInserter *
 wh_inserter_open(Relation rel)
 {
 	WhInserter *inserter = palloc(sizeof(WhInserter));
+	RangeTblEntry *entry = makeNode(RangeTblEntry);
 
+	/* a violated constraint's message asks the range table which columns may be shown */
+	entry->rtekind = RTE_RELATION;
+	entry->relid = RelationGetRelid(rel);
+	entry->relkind = rel->rd_rel->relkind;
+	entry->rellockmode = RowExclusiveLock;
 	inserter->estate = CreateExecutorState();
+	ExecInitRangeTable(inserter->estate, list_make1(entry));
 	inserter->target = makeNode(ResultRelInfo);
 	InitResultRelInfo(inserter->target, rel, 1, NULL, 0);
 	ExecOpenIndices(inserter->target, false);

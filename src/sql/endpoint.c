@@ -250,11 +250,12 @@ static void
 check_supported(FunctionCallInfo fcinfo)
 {
 	Datum	   *schemes;
+	bool	   *nulls;
 	int			count = 0;
 
 	if (!PG_ARGISNULL(SIGNATURE_SCHEMES))
-		deconstruct_array(PG_GETARG_ARRAYTYPE_P(SIGNATURE_SCHEMES), TEXTOID, -1, false, TYPALIGN_INT, &schemes, NULL, &count);
-	if (count != 1 || strcmp(TextDatumGetCString(schemes[0]), "v1") != 0)
+		deconstruct_array(PG_GETARG_ARRAYTYPE_P(SIGNATURE_SCHEMES), TEXTOID, -1, false, TYPALIGN_INT, &schemes, &nulls, &count);
+	if (count != 1 || nulls[0] || strcmp(TextDatumGetCString(schemes[0]), "v1") != 0)
 		refuse_unsupported("a value of signature_schemes other than {v1}");
 	if (!text_is(fcinfo, PAYLOAD_FORMAT, "standard"))
 		refuse_unsupported("a value of payload_format other than standard");

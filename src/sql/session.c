@@ -26,11 +26,11 @@ wh_tenant_named(const char *tenant_id)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("tenant_id must be the session's own tenant"),
 				 errdetail("The session is confined to one tenant by webhooks.tenant_id.")));
-	if (tenant_id && strlen(tenant_id) > TENANT_ID_MAX)
+	if (tenant_id == NULL)
+		tenant_id = own ? own : "";
+	if (strlen(tenant_id) > TENANT_ID_MAX)
 		wh_refuse("tenant_id", psprintf("must have at most %d bytes", TENANT_ID_MAX));
-	if (tenant_id)
-		return pstrdup(tenant_id);
-	return pstrdup(own ? own : "");
+	return pstrdup(tenant_id);
 }
 
 void

@@ -9,6 +9,7 @@
 #include "tables.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/inval.h"
 #include "utils/timestamp.h"
 #include "worker/config.h"
@@ -42,8 +43,9 @@ text_array(Datum datum, int *count)
 }
 
 static void
-read_keys(HeapTuple row, WhConfig *config)
+read_keys(HeapTuple row, WhConfig *config, const char *endpoint_id)
 {
+	bool		usable = true;
 	Datum	   *expiries;
 	char	  **secrets = text_array(wh_value(row, 6), &config->key_count);
 
@@ -52,15 +54,24 @@ read_keys(HeapTuple row, WhConfig *config)
 	config->keys = palloc0(Max(1, config->key_count) * sizeof(WhSigningKey));
 	for (int i = 0; i < config->key_count; i++)
 	{
-		if (wh_secret_decode(secrets[i], &config->keys[i].key) != WH_SECRET_OK)
-			elog(ERROR, "a stored secret cannot be decoded");
 		config->keys[i].expires_at = DatumGetTimestampTz(expiries[i]);
+		usable &= wh_secret_decode(secrets[i], &config->keys[i].key) == WH_SECRET_OK;
 	}
+	if (usable && config->key_count > 0)
+		return;
+
+	/* never sent unsigned; held until its secrets change */
+	ereport(LOG,
+			(errmsg("webhooks: endpoint %s is held: %s", endpoint_id,
+					usable ? "it has no secret" : "a secret of it cannot be decoded"),
+			 errhint("Give it another with webhooks.rotate_secret.")));
+	config->active = false;
 }
 
 static WhConfig *
-read_config(HeapTuple row)
+read_config(HeapTuple row, const pg_uuid_t *id)
 {
+	char	   *endpoint_id = DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(id)));
 	WhConfig   *config = palloc0(sizeof(WhConfig));
 	bool		isnull;
 	Datum		datum;
@@ -70,7 +81,7 @@ read_config(HeapTuple row)
 	config->tenant_id = TextDatumGetCString(wh_value(row, 3));
 	config->url = TextDatumGetCString(wh_value(row, 4));
 	config->headers = text_array(wh_value(row, 5), &config->header_count);
-	read_keys(row, config);
+	read_keys(row, config, endpoint_id);
 
 	datum = wh_column(row, 8, &isnull);
 	if (!isnull)
@@ -142,10 +153,10 @@ wh_config_load(WhScheduler *scheduler, WhPick *picks, int count, MemoryContext c
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		HeapTuple	row = SPI_tuptable->vals[i];
-		int			n = (int) DatumGetInt64(wh_value(row, 1));
+		WhEndpoint *endpoint = picks[positions[DatumGetInt64(wh_value(row, 1)) - 1]].endpoint;
 		MemoryContext before = MemoryContextSwitchTo(context);
 
-		picks[positions[n - 1]].endpoint->config = read_config(row);
+		endpoint->config = read_config(row, &endpoint->endpoint_id);
 		MemoryContextSwitchTo(before);
 	}
 }

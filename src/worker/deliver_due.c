@@ -73,6 +73,7 @@ Datum
 wh_sql_deliver_due(PG_FUNCTION_ARGS)
 {
 	CallContext *context = castNode(CallContext, fcinfo->context);
+	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz deadline;
 	WhEngineCounts counts;
 	Datum		result;
@@ -81,7 +82,7 @@ wh_sql_deliver_due(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("max_deliveries must be at least 1")));
-	if (PG_ARGISNULL(1) || (deadline = add_interval(GetCurrentTimestamp(), PG_GETARG_INTERVAL_P(1))) < GetCurrentTimestamp() - USECS_PER_SEC)
+	if (PG_ARGISNULL(1) || (deadline = add_interval(now, PG_GETARG_INTERVAL_P(1))) < now)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("time_limit must not be negative or NULL")));

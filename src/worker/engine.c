@@ -444,15 +444,21 @@ fetch_singly(WhEngine *e, WhPick *picks, int count)
 {
 	for (int i = 0; i < count; i++)
 	{
+		WhEndpoint *endpoint = picks[i].endpoint;
+
 		picks[i].limit = 1;
 		switch (wh_queue_fetch(&e->queue, &picks[i], 1, take_delivery, e))
 		{
 			case WH_TRANSACTION_DONE:
+				endpoint->failures = 0;
 				keep_taken(e);
 				break;
 			case WH_TRANSACTION_FAILED:
 				untake(e, &picks[i], 1);
-				note_result(e, wh_queue_put_off_next(&e->queue, picks[i].endpoint), &e->fetch_not_before);
+				note_result(e, wh_queue_put_off_next(&e->queue, endpoint), &e->fetch_not_before);
+
+				/* the more of its rows are bad, the more time is left to the others */
+				endpoint->next_at = later(GetCurrentTimestamp(), 10 << Min(endpoint->failures++, 10));
 				break;
 			case WH_TRANSACTION_HINDERED:
 				untake(e, &picks[i], count - i);
@@ -683,8 +689,11 @@ wh_engine_step(WhEngine *e, long max_wait_ms)
 	MemoryContext before = MemoryContextSwitchTo(e->context);
 	TimestampTz now = GetCurrentTimestamp();
 
-	acquire_wanted(e, now);
-	take_wakes(e, now);
+	if (!e->draining)
+	{
+		acquire_wanted(e, now);
+		take_wakes(e, now);
+	}
 	receive(e);
 	record_results(e, now);
 	record_stuck(e, now);
@@ -692,7 +701,8 @@ wh_engine_step(WhEngine *e, long max_wait_ms)
 	fetch_due(e, now);
 	send_some(e);
 	receive(e);					/* what was just taken goes out now */
-	maintain(e, now);
+	if (!e->draining)
+		maintain(e, now);
 	if (!e->no_extension)
 		wait_for_work(e, max_wait_ms);
 	MemoryContextSwitchTo(before);

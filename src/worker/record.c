@@ -405,6 +405,9 @@ record_results(void *state)
 {
 	Record	   *record = state;
 
+	/* it may have been tried before, and rolled back */
+	for (int i = 0; i < record->count; i++)
+		record->results[i]->in_queue = false;
 	end_deliveries(record);
 	reschedule(record);
 	cancel_missing(record);

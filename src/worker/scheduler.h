@@ -29,7 +29,7 @@ typedef struct WhSigningKey
 typedef struct WhConfig
 {
 	int			references;
-	bool		active;			/* false: paused or disabled */
+	bool		active;			/* false: paused, disabled, or its requests cannot be signed */
 	char	   *tenant_id;
 	char	   *url;
 	char	  **headers;		/* "Name: value" */
@@ -66,6 +66,7 @@ typedef struct WhEndpoint
 	TimestampTz next_at;		/* when the queue may have a row past the cursor that is due; DT_NOEND: none known */
 	int			in_flight;		/* requests sent and not answered */
 	int			in_hand;		/* the same and those not yet recorded */
+	int			failures;		/* reads in succession that raised an error */
 	WhPlace		place;
 	dlist_node	node;			/* of ready or idle */
 	pairingheap_node timer;		/* of waiting */

@@ -25,22 +25,24 @@
 #include "utils/syscache.h"
 #include "worker/transaction.h"
 
-static volatile sig_atomic_t in_transaction = false;
-static volatile sig_atomic_t sigterm_held = false;
+static volatile sig_atomic_t cancellable = false;	/* an error raised now would be caught, and lose nothing */
+static bool sigterm_held = false;
 
 void
 wh_transaction_sigterm(SIGNAL_ARGS)
 {
-	if (in_transaction && !sigterm_held)
-		die(postgres_signal_arg);
-	else
-	{
-		int			save_errno = errno;
+	int			save_errno = errno;
 
-		ShutdownRequestPending = true;
-		SetLatch(MyLatch);
-		errno = save_errno;
+	if (ShutdownRequestPending)
+		die(postgres_signal_arg);
+	if (cancellable)
+	{
+		InterruptPending = true;
+		QueryCancelPending = true;
 	}
+	ShutdownRequestPending = true;
+	SetLatch(MyLatch);
+	errno = save_errno;
 }
 
 void
@@ -82,6 +84,7 @@ set_environment(void)
 	set_local("enable_seqscan", "off");
 	set_local("enable_hashjoin", "off");
 	set_local("enable_mergejoin", "off");
+	set_local("jit", "off");
 	set_local("lock_timeout", "5s");
 }
 
@@ -99,6 +102,16 @@ passes(int sqlerrcode)
 	}
 }
 
+/* A worker's cancel that came too late for the work must not hit what follows. */
+static void
+forget_cancel(const WhTransaction *tx)
+{
+	if (tx->in_session)
+		return;
+	cancellable = false;
+	QueryCancelPending = false;
+}
+
 static WhTransactionResult
 run_caught(const WhTransaction *tx)
 {
@@ -112,7 +125,9 @@ run_caught(const WhTransaction *tx)
 		/* opened inside, so that an error takes snapshot and connection with it */
 		PushActiveSnapshot(GetTransactionSnapshot());
 		SPI_connect();
+		cancellable = !tx->in_session && !sigterm_held;
 		tx->work(tx->state);
+		forget_cancel(tx);
 		SPI_finish();
 		PopActiveSnapshot();
 		ReleaseCurrentSubTransaction();
@@ -121,10 +136,15 @@ run_caught(const WhTransaction *tx)
 	{
 		ErrorData  *error;
 
+		forget_cancel(tx);
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
+		/* a session's own cancel is not ours to swallow */
+		if (tx->in_session && ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION)
+			ReThrowError(error);
+
 		/* no detail: it may show a row, and with it what an application or a receiver sent */
 		ereport(LOG,
 				(errcode(error->sqlerrcode),
@@ -172,7 +192,6 @@ wh_transact(const WhTransaction *tx)
 		return result;
 	}
 
-	in_transaction = true;
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	pgstat_report_activity(STATE_RUNNING, tx->activity);
@@ -180,6 +199,5 @@ wh_transact(const WhTransaction *tx)
 	CommitTransactionCommand();
 	pgstat_report_stat(false);
 	pgstat_report_activity(STATE_IDLE, NULL);
-	in_transaction = false;
 	return result;
 }

@@ -29,12 +29,12 @@ typedef struct WhTransaction
 extern WhTransactionResult wh_transact(const WhTransaction *transaction);
 
 /*
- * SIGTERM handler for a worker: while a transaction runs it ends the process as soon as PostgreSQL allows, else it sets
- * ShutdownRequestPending, so that the loop can end what it has under way.
+ * SIGTERM handler for a worker: sets ShutdownRequestPending, so that the loop can end what it has under way, and cancels the
+ * transaction that runs. The second SIGTERM ends the process as soon as PostgreSQL allows.
  */
 extern void wh_transaction_sigterm(SIGNAL_ARGS);
 
-/* While set, a transaction that runs is finished before SIGTERM is heeded: it records what was already sent. */
+/* While set, SIGTERM does not cancel the transaction: it records what was already sent. */
 extern void wh_transaction_hold_sigterm(bool hold);
 
 #endif

@@ -1,0 +1,47 @@
+-- Which event types are taken, and which endpoints a type goes to: patterns end at a dot.
+\pset format unaligned
+\pset tuples_only on
+\pset fieldsep ' -> '
+CREATE FUNCTION tried(statement text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+	EXECUTE statement;
+	RETURN 'ok';
+EXCEPTION WHEN OTHERS THEN
+	RETURN SQLSTATE || ' ' || regexp_replace(SQLERRM, '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}', '<id>', 'g');
+END
+$$;
+CREATE FUNCTION receivers(event_type text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	event uuid := webhooks.dispatch(event_type, '{}');
+BEGIN
+	RETURN (SELECT coalesce(string_agg(e.description, '  ' ORDER BY e.endpoint_id), 'none')
+		FROM webhooks.queue q JOIN webhooks.endpoints e USING (endpoint_id) WHERE q.event_id = event);
+END
+$$;
+
+SELECT count(webhooks.register_endpoint('https://example.com/', patterns, description => patterns::text)) FROM unnest(ARRAY[
+	'{*}', '{order.*}', '{order}', '{order.paid}', '{order.line.*}', '{order.paid,order.*,*}', '{webhooks.*}', '{webhooks.endpoint_disabled}'
+]) WITH ORDINALITY p(text, n), LATERAL (SELECT text::text[]) c(patterns);
+
+SELECT t, receivers(t) FROM unnest(ARRAY[
+	'order', 'order.paid', 'order.line', 'order.line.added', 'order.line.a.b.c', 'order.lines', 'order.lines.added', 'order.paid.late', 'orders', 'orders.paid',
+	'orde', 'Order.paid', 'reorder.paid', 'a.order.paid', 'order-1.paid', 'order_paid', 'x',
+	'webhooks', 'webhooks.endpoint_disabled', 'webhooks.other', 'webhooksx.a'
+]) t;
+
+-- An endpoint is in the queue once, however many of its patterns match.
+SELECT webhooks.dispatch('order.paid', '{}') AS event \gset
+SELECT count(*), count(DISTINCT endpoint_id) FROM webhooks.queue WHERE event_id = :'event';
+
+-- What an event type may be.
+SELECT t, length(t), tried(format('SELECT webhooks.dispatch(%L, ''{}'')', t)) FROM unnest(ARRAY[
+	'a', 'A-1_b.C', '0', '-', repeat('a', 128)
+]) t;
+SELECT to_json(left(t, 40)), left(to_json(tried(format('SELECT webhooks.dispatch(%L, ''{}'')', t)))::text, 70) FROM unnest(ARRAY[
+	'', '.', 'a.', '.a', 'a..b', '*', 'a.*', 'a b', 'a/b', 'a"b', E'a\nb', 'é', 'a,b', 'a:b', ' a', 'a ', repeat('a', 129), repeat('a.', 64) || 'a'
+]) t;
+SELECT tried('SELECT webhooks.dispatch(NULL, ''{}'')');
+
+TRUNCATE webhooks.endpoints, webhooks.endpoint_secrets, webhooks.events, webhooks.queue, webhooks.attempts, webhooks.dead_letters;
+DROP FUNCTION receivers(text);
+DROP FUNCTION tried(text);
