@@ -16,7 +16,6 @@
 #include "pgstat.h"
 #include "postmaster/interrupt.h"
 #include "storage/latch.h"
-#include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -33,8 +32,6 @@ wh_transaction_sigterm(SIGNAL_ARGS)
 {
 	int			save_errno = errno;
 
-	if (ShutdownRequestPending)
-		die(postgres_signal_arg);
 	if (cancellable)
 	{
 		InterruptPending = true;

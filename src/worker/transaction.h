@@ -30,7 +30,7 @@ extern WhTransactionResult wh_transact(const WhTransaction *transaction);
 
 /*
  * SIGTERM handler for a worker: sets ShutdownRequestPending, so that the loop can end what it has under way, and cancels the
- * transaction that runs. The second SIGTERM ends the process as soon as PostgreSQL allows.
+ * transaction that runs. The postmaster may send the signal twice at a time: it means the same.
  */
 extern void wh_transaction_sigterm(SIGNAL_ARGS);
 
