@@ -34,10 +34,13 @@ CREATE TABLE webhooks.endpoints (
 	CHECK ((state = 'disabled') = (disabled_reason IS NOT NULL))
 );
 CREATE INDEX endpoints_tenant_id_idx ON webhooks.endpoints (tenant_id);
-COMMENT ON TABLE webhooks.endpoints IS 'where events are delivered: one row an address that subscribed; an option that is NULL follows its setting';
+COMMENT ON TABLE webhooks.endpoints
+IS 'where events are delivered: one row an address that subscribed; an option that is NULL follows its setting';
 COMMENT ON COLUMN webhooks.endpoints.tenant_id IS 'whose endpoint it is; the empty string where no tenant was named';
-COMMENT ON COLUMN webhooks.endpoints.event_types IS 'patterns: an exact event type, * or order.* (whatever begins with "order.")';
-COMMENT ON COLUMN webhooks.endpoints.state IS 'active; paused: events go on queueing and none is sent; disabled: no new deliveries, those queued are held';
+COMMENT ON COLUMN webhooks.endpoints.event_types
+IS 'patterns: an exact event type, * or order.* (whatever begins with "order.")';
+COMMENT ON COLUMN webhooks.endpoints.state
+IS 'active; paused: events go on queueing and none is sent; disabled: no new deliveries, those queued are held';
 COMMENT ON COLUMN webhooks.endpoints.retry_schedule IS 'waits between attempts; NULL follows webhooks.retry_schedule';
 
 -- Apart from endpoints, so that whoever may read endpoints cannot read these.
@@ -48,14 +51,15 @@ CREATE TABLE webhooks.endpoint_secrets (
 	expires_at timestamptz
 );
 CREATE INDEX endpoint_secrets_endpoint_id_idx ON webhooks.endpoint_secrets (endpoint_id);
-COMMENT ON TABLE webhooks.endpoint_secrets IS 'what requests are signed with: the current secret (expires_at is NULL) and, during a rotation''s overlap, older ones';
+COMMENT ON TABLE webhooks.endpoint_secrets
+IS 'what requests are signed with: the current secret (expires_at is NULL) and, during a rotation''s overlap, older ones';
 
 
 -- ---------------------------------------------------------------------------------------------------------------------
 -- Events and deliveries
 --
--- The partitioned tables have no index of their own, each partition has: an index of the parent would be dumped twice and
--- make the restore fail. The dated partitions are no members of the extension, so that pg_dump writes them out.
+-- The partitioned tables have no index of their own, each partition has: an index of the parent would be dumped twice
+-- and make the restore fail. The dated partitions are no members of the extension, so that pg_dump writes them out.
 -- ---------------------------------------------------------------------------------------------------------------------
 
 CREATE TABLE webhooks.events (
@@ -66,11 +70,13 @@ CREATE TABLE webhooks.events (
 	occurred_at timestamptz NOT NULL,
 	created_at timestamptz NOT NULL
 ) PARTITION BY RANGE (event_id);
-COMMENT ON TABLE webhooks.events IS 'what was dispatched: once, however many endpoints get it; insert-only; partitioned by day (ids sort by time)';
+COMMENT ON TABLE webhooks.events
+IS 'what was dispatched: once, however many endpoints get it; insert-only; partitioned by day (ids sort by time)';
 
 CREATE TABLE webhooks.events_default PARTITION OF webhooks.events DEFAULT;
 ALTER TABLE webhooks.events_default ADD PRIMARY KEY (event_id);
-COMMENT ON TABLE webhooks.events_default IS 'events that found no partition, and events past retention that a delivery still needs';
+COMMENT ON TABLE webhooks.events_default
+IS 'events that found no partition, and events past retention that a delivery still needs';
 
 CREATE TABLE webhooks.queue (
 	delivery_id uuid PRIMARY KEY,
@@ -101,10 +107,13 @@ CREATE TABLE webhooks.attempts (
 	remote_address inet,
 	next_attempt_at timestamptz
 ) PARTITION BY RANGE (attempted_at);
-COMMENT ON TABLE webhooks.attempts IS 'one row for every request made, and for every delivery cancelled; insert-only; partitioned by day';
-COMMENT ON COLUMN webhooks.attempts.attempt IS 'the first request is 1; a replay counts anew; of a cancelled delivery, the requests made before';
+COMMENT ON TABLE webhooks.attempts
+IS 'one row for every request made, and for every delivery cancelled; insert-only; partitioned by day';
+COMMENT ON COLUMN webhooks.attempts.attempt
+IS 'the first request is 1; a replay counts anew; of a cancelled delivery, the requests made before';
 COMMENT ON COLUMN webhooks.attempts.outcome IS 'succeeded, retrying, dead_letter or cancelled';
-COMMENT ON COLUMN webhooks.attempts.response_body IS 'its first webhooks.response_body_limit bytes; NULs and broken UTF-8 are replaced by U+FFFD';
+COMMENT ON COLUMN webhooks.attempts.response_body
+IS 'its first webhooks.response_body_limit bytes; NULs and broken UTF-8 are replaced by U+FFFD';
 
 CREATE TABLE webhooks.attempts_default PARTITION OF webhooks.attempts DEFAULT;
 CREATE INDEX attempts_default_delivery_id_idx ON webhooks.attempts_default (delivery_id);
@@ -123,7 +132,8 @@ CREATE TABLE webhooks.dead_letters (
 	dead_at timestamptz NOT NULL
 );
 CREATE INDEX dead_letters_endpoint_id_dead_at_idx ON webhooks.dead_letters (endpoint_id, dead_at);
-COMMENT ON TABLE webhooks.dead_letters IS 'deliveries given up, until replayed, discarded or past webhooks.dead_letter_retention';
+COMMENT ON TABLE webhooks.dead_letters
+IS 'deliveries given up, until replayed, discarded or past webhooks.dead_letter_retention';
 COMMENT ON COLUMN webhooks.dead_letters.reason IS 'exhausted, permanent, gone, expired or blocked_address';
 
 -- One call a statement: two in one statement fail.
@@ -139,7 +149,11 @@ SELECT pg_catalog.pg_extension_config_dump('webhooks.dead_letters', '');
 -- What can be read
 -- ---------------------------------------------------------------------------------------------------------------------
 
-CREATE FUNCTION webhooks.in_flight(OUT delivery_id uuid, OUT endpoint_id uuid, OUT started_at timestamptz, OUT worker_pid integer)
+CREATE FUNCTION webhooks.in_flight(
+	OUT delivery_id uuid,
+	OUT endpoint_id uuid,
+	OUT started_at timestamptz,
+	OUT worker_pid integer)
 RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'wh_sql_in_flight';
 COMMENT ON FUNCTION webhooks.in_flight() IS 'the requests that workers of this database have sent and not yet recorded';
 
@@ -196,7 +210,8 @@ LEFT JOIN LATERAL (
 	ORDER BY a.attempted_at + coalesce(a.duration_ms, 0) * interval '1 millisecond' DESC, a.attempt DESC
 	LIMIT 1
 ) last ON true;
-COMMENT ON VIEW webhooks.deliveries IS 'one row a delivery, whether queued, dead or ended, with its state and its last attempt';
+COMMENT ON VIEW webhooks.deliveries
+IS 'one row a delivery, whether queued, dead or ended, with its state and its last attempt';
 
 CREATE VIEW webhooks.delivery_log WITH (security_invoker = true) AS
 SELECT a.attempted_at, ev.event_type, a.url, a.attempt, a.outcome, a.status_code, a.error_class, a.error, a.duration_ms,
@@ -204,7 +219,8 @@ SELECT a.attempted_at, ev.event_type, a.url, a.attempt, a.outcome, a.status_code
 	a.tenant_id, a.delivery_id, a.event_id, a.endpoint_id
 FROM webhooks.attempts a
 LEFT JOIN webhooks.events ev ON ev.event_id = a.event_id;
-COMMENT ON VIEW webhooks.delivery_log IS 'one row an attempt, with its event type and the address it went to; ORDER BY attempted_at DESC for the newest first';
+COMMENT ON VIEW webhooks.delivery_log
+IS 'one row an attempt, with its event type and the address it went to; ORDER BY attempted_at DESC for the newest first';
 
 
 -- ---------------------------------------------------------------------------------------------------------------------
@@ -235,7 +251,8 @@ CREATE FUNCTION webhooks.register_endpoint(
 	OUT secret text)
 LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'wh_sql_register_endpoint';
-COMMENT ON FUNCTION webhooks.register_endpoint(text, text[], text, text, jsonpath, jsonb, text, text[], text, text, interval[], text, interval, real, integer, text, text, text, jsonb)
+COMMENT ON FUNCTION webhooks.register_endpoint(text, text[], text, text, jsonpath, jsonb, text, text[], text, text,
+	interval[], text, interval, real, integer, text, text, text, jsonb)
 IS 'subscribes a URL to event types; the secret is shown here and by rotate_secret, never again';
 
 CREATE FUNCTION webhooks.pause_endpoint(endpoint_id uuid) RETURNS void
@@ -251,22 +268,26 @@ COMMENT ON FUNCTION webhooks.resume_endpoint(uuid) IS 'sends again to a paused e
 CREATE FUNCTION webhooks.disable_endpoint(endpoint_id uuid, reason text DEFAULT 'manual') RETURNS void
 LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'wh_sql_disable_endpoint';
-COMMENT ON FUNCTION webhooks.disable_endpoint(uuid, text) IS 'no new deliveries for the endpoint; those queued are held';
+COMMENT ON FUNCTION webhooks.disable_endpoint(uuid, text)
+IS 'no new deliveries for the endpoint; those queued are held';
 
 CREATE FUNCTION webhooks.enable_endpoint(endpoint_id uuid) RETURNS void
 LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'wh_sql_enable_endpoint';
-COMMENT ON FUNCTION webhooks.enable_endpoint(uuid) IS 'takes a disabled endpoint back into service; the deliveries held go on';
+COMMENT ON FUNCTION webhooks.enable_endpoint(uuid)
+IS 'takes a disabled endpoint back into service; the deliveries held go on';
 
 CREATE FUNCTION webhooks.remove_endpoint(endpoint_id uuid) RETURNS void
 LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'wh_sql_remove_endpoint';
-COMMENT ON FUNCTION webhooks.remove_endpoint(uuid) IS 'cancels the endpoint''s queued deliveries and forgets it; its history stays until retention';
+COMMENT ON FUNCTION webhooks.remove_endpoint(uuid)
+IS 'cancels the endpoint''s queued deliveries and forgets it; its history stays until retention';
 
-CREATE FUNCTION webhooks.rotate_secret(endpoint_id uuid, overlap interval DEFAULT '24 hours', secret text DEFAULT NULL) RETURNS text
-LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+CREATE FUNCTION webhooks.rotate_secret(endpoint_id uuid, overlap interval DEFAULT '24 hours', secret text DEFAULT NULL)
+RETURNS text LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'wh_sql_rotate_secret';
-COMMENT ON FUNCTION webhooks.rotate_secret(uuid, interval, text) IS 'gives the endpoint a new secret and returns it; during the overlap both sign';
+COMMENT ON FUNCTION webhooks.rotate_secret(uuid, interval, text)
+IS 'gives the endpoint a new secret and returns it; during the overlap both sign';
 
 CREATE FUNCTION webhooks.check_url(url text, OUT allowed boolean, OUT reason text)
 LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'wh_sql_check_url';
@@ -274,7 +295,8 @@ COMMENT ON FUNCTION webhooks.check_url(text) IS 'whether a URL could be register
 
 CREATE FUNCTION webhooks.endpoint_changed() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'wh_sql_endpoint_changed';
-COMMENT ON FUNCTION webhooks.endpoint_changed() IS 'internal: tells sessions and workers that what they know of endpoints is out of date';
+COMMENT ON FUNCTION webhooks.endpoint_changed()
+IS 'internal: tells sessions and workers that what they know of endpoints is out of date';
 
 CREATE TRIGGER endpoint_changed AFTER INSERT OR UPDATE OR DELETE ON webhooks.endpoints
 	FOR EACH ROW EXECUTE FUNCTION webhooks.endpoint_changed();
@@ -301,7 +323,8 @@ CREATE FUNCTION webhooks.dispatch(
 	expires_at timestamptz DEFAULT NULL,
 	headers jsonb DEFAULT NULL) RETURNS uuid
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'wh_sql_dispatch';
-COMMENT ON FUNCTION webhooks.dispatch(text, jsonb, text, uuid[], text, text, text, timestamptz, timestamptz, timestamptz, jsonb)
+COMMENT ON FUNCTION webhooks.dispatch(text, jsonb, text, uuid[], text, text, text,
+	timestamptz, timestamptz, timestamptz, jsonb)
 IS 'sends an event, once this transaction commits, to every endpoint of the tenant that subscribed; returns its id';
 
 CREATE FUNCTION webhooks.delivery_id_range(event_id uuid, OUT low uuid, OUT high uuid)
@@ -311,7 +334,8 @@ BEGIN ATOMIC
 	SELECT (pg_catalog.left(event_id::text, 18) || '-0000-000000000000')::uuid,
 		(pg_catalog.left(event_id::text, 18) || '-ffff-ffffffffffff')::uuid;
 END;
-COMMENT ON FUNCTION webhooks.delivery_id_range(uuid) IS 'internal: the range in which the ids of an event''s deliveries lie';
+COMMENT ON FUNCTION webhooks.delivery_id_range(uuid)
+IS 'internal: the range in which the ids of an event''s deliveries lie';
 
 CREATE FUNCTION webhooks.dispatch_status(
 	event_id uuid,
@@ -361,12 +385,14 @@ COMMENT ON FUNCTION webhooks.dispatch_status(uuid) IS 'how each delivery of an e
 CREATE FUNCTION webhooks.replay_delivery(delivery_id uuid) RETURNS uuid
 LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'wh_sql_replay_delivery';
-COMMENT ON FUNCTION webhooks.replay_delivery(uuid) IS 'sends a delivery again, whether dead, ended or waiting: same webhook-id, the full retry schedule';
+COMMENT ON FUNCTION webhooks.replay_delivery(uuid)
+IS 'sends a delivery again, whether dead, ended or waiting: same webhook-id, the full retry schedule';
 
-CREATE FUNCTION webhooks.replay_failed(endpoint_id uuid, since timestamptz, until timestamptz DEFAULT now()) RETURNS bigint
-LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+CREATE FUNCTION webhooks.replay_failed(endpoint_id uuid, since timestamptz, until timestamptz DEFAULT now())
+RETURNS bigint LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'wh_sql_replay_failed';
-COMMENT ON FUNCTION webhooks.replay_failed(uuid, timestamptz, timestamptz) IS 'replays the endpoint''s dead letters of a time; returns how many';
+COMMENT ON FUNCTION webhooks.replay_failed(uuid, timestamptz, timestamptz)
+IS 'replays the endpoint''s dead letters of a time; returns how many';
 
 CREATE FUNCTION webhooks.discard_dead_letter(delivery_id uuid) RETURNS void
 LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -400,7 +426,8 @@ BEGIN
 	END IF;
 	IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
 		RAISE invalid_transaction_state USING
-			MESSAGE = format('wait_until_idle cannot see deliveries end in a %s transaction', current_setting('transaction_isolation')),
+			MESSAGE = format('wait_until_idle cannot see deliveries end in a %s transaction',
+				current_setting('transaction_isolation')),
 			HINT = 'Call it in a READ COMMITTED transaction.';
 	END IF;
 
@@ -421,7 +448,8 @@ BEGIN
 	END LOOP;
 END;
 $$;
-COMMENT ON FUNCTION webhooks.wait_until_idle(interval) IS 'waits until nothing is due and nothing in flight; false when the timeout passes first';
+COMMENT ON FUNCTION webhooks.wait_until_idle(interval)
+IS 'waits until nothing is due and nothing in flight; false when the timeout passes first';
 
 
 -- ---------------------------------------------------------------------------------------------------------------------
@@ -445,8 +473,12 @@ DECLARE
 	parent_name text := (SELECT relname FROM pg_class WHERE oid = parent);
 	name text := parent_name || to_char(day, '_YYYYMMDD');
 	key text := CASE parent_name WHEN 'events' THEN 'event_id' ELSE 'attempted_at' END;
-	low text := CASE parent_name WHEN 'events' THEN webhooks.event_id_floor(day::timestamptz)::text ELSE day::timestamptz::text END;
-	high text := CASE parent_name WHEN 'events' THEN webhooks.event_id_floor((day + 1)::timestamptz)::text ELSE (day + 1)::timestamptz::text END;
+	low text := CASE parent_name
+		WHEN 'events' THEN webhooks.event_id_floor(day::timestamptz)::text
+		ELSE day::timestamptz::text END;
+	high text := CASE parent_name
+		WHEN 'events' THEN webhooks.event_id_floor((day + 1)::timestamptz)::text
+		ELSE (day + 1)::timestamptz::text END;
 	in_default text := format('SELECT EXISTS (SELECT FROM webhooks.%1$I WHERE %2$I >= %3$L AND %2$I < %4$L)',
 		parent_name || '_default', key, low, high);
 	to_move boolean;
@@ -454,7 +486,8 @@ DECLARE
 BEGIN
 	EXECUTE in_default INTO to_move;
 	IF to_move THEN
-		-- Who planned with the old bounds would look for the rows in their old place: nobody may be between plan and look.
+		-- Who planned with the old bounds would look for the rows in their old place: nobody may be
+		-- between plan and look.
 		EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', parent);
 	ELSE
 		-- ATTACH wants this lock anyway; taken first, no row slips in before it.
@@ -477,7 +510,8 @@ BEGIN
 	RETURN 'made ' || name;
 END;
 $$;
-COMMENT ON FUNCTION webhooks.make_partition(regclass, date) IS 'internal: makes a day''s partition of events or attempts and moves the day''s rows there';
+COMMENT ON FUNCTION webhooks.make_partition(regclass, date)
+IS 'internal: makes a day''s partition of events or attempts and moves the day''s rows there';
 
 CREATE FUNCTION webhooks.drop_partition(parent regclass, part regclass) RETURNS text
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
@@ -497,7 +531,8 @@ BEGIN
 	RETURN 'dropped ' || name;
 END;
 $$;
-COMMENT ON FUNCTION webhooks.drop_partition(regclass, regclass) IS 'internal: drops a day past retention; events that a delivery still needs move to the default partition';
+COMMENT ON FUNCTION webhooks.drop_partition(regclass, regclass)
+IS 'internal: drops a day past retention; events that a delivery still needs move to the default partition';
 
 CREATE FUNCTION webhooks.maintain() RETURNS text
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
@@ -536,11 +571,13 @@ BEGIN
 		RETURN webhooks.drop_partition(parent, part);
 	END IF;
 
-	-- What a transaction dispatched while another removed the endpoint: cancelled now, since remove_endpoint did not see it.
+	-- What a transaction dispatched while another removed the endpoint: cancelled now, since remove_endpoint
+	-- did not see it.
 	WITH RECURSIVE queued AS (
 		(SELECT endpoint_id FROM webhooks.queue ORDER BY endpoint_id LIMIT 1)
 		UNION ALL
-		SELECT (SELECT q.endpoint_id FROM webhooks.queue q WHERE q.endpoint_id > queued.endpoint_id ORDER BY q.endpoint_id LIMIT 1)
+		SELECT (SELECT q.endpoint_id FROM webhooks.queue q
+			WHERE q.endpoint_id > queued.endpoint_id ORDER BY q.endpoint_id LIMIT 1)
 		FROM queued WHERE queued.endpoint_id IS NOT NULL
 	), removed AS MATERIALIZED (
 		SELECT endpoint_id FROM queued
@@ -567,11 +604,13 @@ BEGIN
 	RETURN NULL;
 END;
 $$;
-COMMENT ON FUNCTION webhooks.maintain() IS 'makes partitions a week ahead and drops what is past retention, one partition a call, and says which; NULL when nothing is left to do; workers call it every few minutes';
+COMMENT ON FUNCTION webhooks.maintain()
+IS 'makes partitions a week ahead and drops what is past retention, one partition a call, and says which; NULL when nothing is left to do; workers call it every few minutes';
 
 CREATE FUNCTION webhooks.announce() RETURNS void
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'wh_sql_announce';
-COMMENT ON FUNCTION webhooks.announce() IS 'internal: tells the launcher, when this transaction commits, that this database has the extension';
+COMMENT ON FUNCTION webhooks.announce()
+IS 'internal: tells the launcher, when this transaction commits, that this database has the extension';
 
 
 -- ---------------------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 /*
- * Ids of one session never go back, even if the clock does: what a transaction dispatches must be delivered in that order.
+ * Ids of one session never go back, even if the clock does: what a transaction dispatches must be
+ * delivered in that order.
  */
 #include "postgres.h"
 

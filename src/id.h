@@ -10,8 +10,9 @@
 #include "utils/uuid.h"
 
 /*
- * A UUIDv7. Within a session each is greater than the one before, however fast they follow. *at, unless NULL, gets the time that the
- * id tells, which is now or, while ids are made faster than the clock ticks, a little later.
+ * A UUIDv7. Within a session each is greater than the one before, however fast they follow. *at,
+ * unless NULL, gets the time that the id tells, which is now or, while ids are made faster than the
+ * clock ticks, a little later.
  */
 extern pg_uuid_t wh_new_id(TimestampTz *at);
 

@@ -1,8 +1,9 @@
 /*
- * Defines the webhooks.* settings and refuses bad values when they are set, so that nothing that reads a setting has to doubt it.
+ * Defines the webhooks.* settings and refuses bad values when they are set, so that nothing that
+ * reads a setting has to doubt it.
  *
- * Check hooks also run in the postmaster, where an ERROR would end the server: they report through GUC_check_errdetail and
- * allocate with malloc, as guc.c wants of what it frees itself.
+ * Check hooks also run in the postmaster, where an ERROR would end the server: they report through
+ * GUC_check_errdetail and allocate with malloc, as guc.c wants of what it frees itself.
  */
 #include "postgres.h"
 
@@ -46,8 +47,8 @@ static const WhNetworkList *blocked_networks = NULL;
 static const WhPortList *allowed_ports = NULL;
 
 /*
- * Calls take(item, state) for each comma-separated item of text, trimmed. An empty text has no items; false ends the walk.
- * Returns false when take did, with the item in *bad.
+ * Calls take(item, state) for each comma-separated item of text, trimmed. An empty text has no
+ * items; false ends the walk. Returns false when take did, with the item in *bad.
  */
 static bool
 each_item(const char *text, bool (*take) (const char *item, void *state), void *state, char bad[64])
@@ -129,7 +130,8 @@ check_retry_schedule(char **newval, void **extra, GucSource source)
 		return false;
 	if (!each_item(*newval, take_wait, schedule, bad))
 	{
-		GUC_check_errdetail("\"%s\" is not a wait between 0 and 366 days, or one too many: at most %d are allowed.",
+		GUC_check_errdetail("\"%s\" is not a wait between 0 and 366 days, or one too many: "
+							"at most %d are allowed.",
 							bad, WH_RETRY_WAITS_MAX);
 		free(schedule);
 		return false;
@@ -216,7 +218,8 @@ take_port(const char *item, void *state)
 	char	   *end;
 	long		port = strtol(item, &end, 10);
 
-	if (list->count >= WH_PORTS_MAX || !isdigit((unsigned char) *item) || *end != '\0' || port < 1 || port > 65535)
+	if (list->count >= WH_PORTS_MAX || !isdigit((unsigned char) *item) || *end != '\0' ||
+		port < 1 || port > 65535)
 		return false;
 	list->ports[list->count++] = (int) port;
 	return true;
@@ -232,7 +235,8 @@ check_ports(char **newval, void **extra, GucSource source)
 		return false;
 	if (!each_item(*newval, take_port, list, bad))
 	{
-		GUC_check_errdetail("\"%s\" is not a port between 1 and 65535, or one too many: at most %d are allowed.",
+		GUC_check_errdetail("\"%s\" is not a port between 1 and 65535, or one too many: "
+							"at most %d are allowed.",
 							bad, WH_PORTS_MAX);
 		free(list);
 		return false;
@@ -290,7 +294,8 @@ check_user_agent(char **newval, void **extra, GucSource source)
 static void
 define_bool(const char *name, const char *desc, bool *variable)
 {
-	DefineCustomBoolVariable(name, desc, NULL, variable, *variable, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable(name, desc, NULL, variable, *variable, PGC_SIGHUP, 0,
+							 NULL, NULL, NULL);
 }
 
 typedef struct IntRange
@@ -303,8 +308,8 @@ typedef struct IntRange
 static void
 define_int(const char *name, const char *desc, int *variable, IntRange range)
 {
-	DefineCustomIntVariable(name, desc, NULL, variable, *variable, range.min, range.max, PGC_SIGHUP, range.unit,
-							NULL, NULL, NULL);
+	DefineCustomIntVariable(name, desc, NULL, variable, *variable, range.min, range.max,
+							PGC_SIGHUP, range.unit, NULL, NULL, NULL);
 }
 
 typedef struct StringHooks
@@ -314,9 +319,11 @@ typedef struct StringHooks
 } StringHooks;
 
 static void
-define_string(const char *name, const char *desc, char **variable, const char *boot, StringHooks hooks)
+define_string(const char *name, const char *desc, char **variable, const char *boot,
+			  StringHooks hooks)
 {
-	DefineCustomStringVariable(name, desc, NULL, variable, boot, PGC_SIGHUP, 0, hooks.check, hooks.assign, NULL);
+	DefineCustomStringVariable(name, desc, NULL, variable, boot, PGC_SIGHUP, 0,
+							   hooks.check, hooks.assign, NULL);
 }
 
 static void
@@ -325,25 +332,32 @@ define_delivery_settings(void)
 	define_bool("webhooks.enabled", "Whether background workers deliver.", &wh_enabled);
 	define_int("webhooks.workers", "Workers that deliver for each database.", &wh_workers,
 			   (IntRange) {1, WH_WORKERS_MAX, 0});
-	define_int("webhooks.max_in_flight", "Requests one worker may have under way.", &wh_max_in_flight,
-			   (IntRange) {1, WH_IN_FLIGHT_MAX, 0});
-	define_int("webhooks.max_in_flight_per_endpoint", "Requests that may be under way to one endpoint.",
+	define_int("webhooks.max_in_flight", "Requests one worker may have under way.",
+			   &wh_max_in_flight, (IntRange) {1, WH_IN_FLIGHT_MAX, 0});
+	define_int("webhooks.max_in_flight_per_endpoint",
+			   "Requests that may be under way to one endpoint.",
 			   &wh_max_in_flight_per_endpoint, (IntRange) {1, WH_IN_FLIGHT_MAX, 0});
 	define_int("webhooks.connect_timeout", "Time a connection may take to be made, TLS included.",
 			   &wh_connect_timeout_ms, (IntRange) {1, WH_TIMEOUT_MAX_MS, GUC_UNIT_MS});
-	define_int("webhooks.timeout", "Time a request may take, from connecting to the end of the answer.",
+	define_int("webhooks.timeout",
+			   "Time a request may take, from connecting to the end of the answer.",
 			   &wh_timeout_ms, (IntRange) {1, WH_TIMEOUT_MAX_MS, GUC_UNIT_MS});
-	define_string("webhooks.retry_schedule", "Waits between a delivery's attempts.", &retry_schedule_text,
-				  "5s,5min,30min,2h,5h,10h,14h,20h,24h", (StringHooks) {check_retry_schedule, assign_retry_schedule});
-	DefineCustomRealVariable("webhooks.retry_jitter", "Adds at random up to this share to each wait.", NULL,
-							 &wh_retry_jitter, wh_retry_jitter, 0, 1, PGC_SIGHUP, 0, NULL, NULL, NULL);
-	define_string("webhooks.retry_on", "Statuses after which a delivery is tried again, or *.", &retry_on_text,
-				  "408,425,429,5xx", (StringHooks) {check_retry_on, assign_retry_on});
-	define_int("webhooks.max_payload_size", "Size that an event's payload may have as text.", &wh_max_payload_bytes,
-			   (IntRange) {1, 64 * 1024 * 1024, GUC_UNIT_BYTE});
+	define_string("webhooks.retry_schedule", "Waits between a delivery's attempts.",
+				  &retry_schedule_text, "5s,5min,30min,2h,5h,10h,14h,20h,24h",
+				  (StringHooks) {check_retry_schedule, assign_retry_schedule});
+	DefineCustomRealVariable("webhooks.retry_jitter",
+							 "Adds at random up to this share to each wait.", NULL,
+							 &wh_retry_jitter, wh_retry_jitter, 0, 1, PGC_SIGHUP, 0,
+							 NULL, NULL, NULL);
+	define_string("webhooks.retry_on", "Statuses after which a delivery is tried again, or *.",
+				  &retry_on_text, "408,425,429,5xx",
+				  (StringHooks) {check_retry_on, assign_retry_on});
+	define_int("webhooks.max_payload_size", "Size that an event's payload may have as text.",
+			   &wh_max_payload_bytes, (IntRange) {1, 64 * 1024 * 1024, GUC_UNIT_BYTE});
 	define_int("webhooks.response_body_limit", "How much of a response body is read and kept.",
 			   &wh_response_body_limit_bytes, (IntRange) {0, 1024 * 1024, GUC_UNIT_BYTE});
-	define_string("webhooks.header_prefix", "What the names of the id, timestamp and signature headers begin with.",
+	define_string("webhooks.header_prefix",
+				  "What the names of the id, timestamp and signature headers begin with.",
 				  &wh_header_prefix, "webhook-", (StringHooks) {check_header_prefix, NULL});
 	define_string("webhooks.user_agent", "The User-Agent header of requests.", &wh_user_agent,
 				  "pg-webhooks/" WH_VERSION, (StringHooks) {check_user_agent, NULL});
@@ -352,16 +366,22 @@ define_delivery_settings(void)
 static void
 define_safety_settings(void)
 {
-	define_bool("webhooks.allow_http", "Whether http URLs are allowed beside https.", &wh_allow_http);
-	define_string("webhooks.allowed_networks", "Networks that may be connected to though they are not public.",
-				  &allowed_networks_text, "", (StringHooks) {check_networks, assign_allowed_networks});
-	define_string("webhooks.blocked_networks", "Networks that may not be connected to; wins over allowed_networks.",
-				  &blocked_networks_text, "", (StringHooks) {check_networks, assign_blocked_networks});
+	define_bool("webhooks.allow_http", "Whether http URLs are allowed beside https.",
+				&wh_allow_http);
+	define_string("webhooks.allowed_networks",
+				  "Networks that may be connected to though they are not public.",
+				  &allowed_networks_text, "",
+				  (StringHooks) {check_networks, assign_allowed_networks});
+	define_string("webhooks.blocked_networks",
+				  "Networks that may not be connected to; wins over allowed_networks.",
+				  &blocked_networks_text, "",
+				  (StringHooks) {check_networks, assign_blocked_networks});
 	define_string("webhooks.allowed_ports", "Ports that URLs may name; empty for every port.",
 				  &allowed_ports_text, "", (StringHooks) {check_ports, assign_ports});
 	define_string("webhooks.ca_file", "Certificates to trust instead of the system's, in PEM.",
 				  &wh_ca_file, "", (StringHooks) {NULL, NULL});
-	DefineCustomStringVariable("webhooks.tenant_id", "The one tenant that the session sees and touches; empty for all.",
+	DefineCustomStringVariable("webhooks.tenant_id",
+							   "The one tenant that the session sees and touches; empty for all.",
 							   NULL, &wh_tenant_id, "", PGC_SUSET, 0, NULL, NULL, NULL);
 }
 
@@ -370,9 +390,10 @@ define_storage_settings(void)
 {
 	define_string("webhooks.retention", "How long events and attempts are kept.", &retention_text,
 				  "30 days", (StringHooks) {check_interval, NULL});
-	define_string("webhooks.dead_letter_retention", "How long dead letters are kept.", &dead_letter_retention_text,
-				  "90 days", (StringHooks) {check_interval, NULL});
-	define_bool("webhooks.store_unmatched", "Whether events that no endpoint takes are stored.", &wh_store_unmatched);
+	define_string("webhooks.dead_letter_retention", "How long dead letters are kept.",
+				  &dead_letter_retention_text, "90 days", (StringHooks) {check_interval, NULL});
+	define_bool("webhooks.store_unmatched", "Whether events that no endpoint takes are stored.",
+				&wh_store_unmatched);
 }
 
 void

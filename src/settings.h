@@ -1,6 +1,6 @@
 /*
- * The webhooks.* settings. A list setting is parsed once, when it is set; what stands here is the parsed form, valid until the
- * next reload.
+ * The webhooks.* settings. A list setting is parsed once, when it is set; what stands here is the
+ * parsed form, valid until the next reload.
  */
 #ifndef WH_SETTINGS_H
 #define WH_SETTINGS_H

@@ -1,8 +1,9 @@
 /*
  * One array of slots, each under a lock of its own, in one piece of shared memory.
  *
- * A latch is found through the process's PGPROC, whose address is good for as long as the server runs: setting the latch of a
- * process that has gone in the meantime wakes a stranger once, which every latch user must expect anyway.
+ * A latch is found through the process's PGPROC, whose address is good for as long as the server
+ * runs: setting the latch of a process that has gone in the meantime wakes a stranger once, which
+ * every latch user must expect anyway.
  */
 #include "postgres.h"
 

@@ -1,10 +1,11 @@
 /*
- * What processes tell each other through shared memory: which worker owns which endpoints, what it has in flight, and what it
- * should look at next. Nothing here outlives a server restart, and nothing here is needed for correctness: a worker that
- * missed every message still finds its deliveries in the queue.
+ * What processes tell each other through shared memory: which worker owns which endpoints, what it
+ * has in flight, and what it should look at next. Nothing here outlives a server restart, and
+ * nothing here is needed for correctness: a worker that missed every message still finds its
+ * deliveries in the queue.
  *
- * Words: a shard is a fixed share of a database's endpoints; a slot stands for one process that delivers; a wake says that an
- * endpoint has, or may have, deliveries due from a time on.
+ * Words: a shard is a fixed share of a database's endpoints; a slot stands for one process that
+ * delivers; a wake says that an endpoint has, or may have, deliveries due from a time on.
  */
 #ifndef WH_SHMEM_H
 #define WH_SHMEM_H
@@ -43,17 +44,23 @@ typedef struct WhInFlight
 	int			worker_pid;
 } WhInFlight;
 
-/* Installs the hooks that reserve and create the shared memory; to be called from _PG_init while preloading. */
+/*
+ * Installs the hooks that reserve and create the shared memory; to be called from _PG_init while
+ * preloading.
+ */
 extern void wh_shmem_install(void);
 
-/* False when the library was not preloaded. All that follows then does nothing and returns nothing. */
+/*
+ * False when the library was not preloaded. All that follows then does nothing and returns nothing.
+ */
 extern bool wh_shmem_available(void);
 
 /* The shard of an endpoint, the same in every process and on every restart. */
 extern int	wh_shard(const pg_uuid_t *endpoint_id);
 
 /*
- * Launcher. A reserved slot belongs to the launcher until a worker attaches, and again once that worker has ended.
+ * Launcher. A reserved slot belongs to the launcher until a worker attaches, and again once that
+ * worker has ended.
  */
 extern int	wh_slot_reserve(Oid database);
 extern WhSlotState wh_slot_state(int slot);
@@ -69,8 +76,9 @@ extern void wh_launcher_attach(void);
 extern void wh_launcher_notify(Oid database);
 
 /*
- * Keeps workers out of a database, and tells those that are in it to end, until wh_database_unbar. Both may be called for
- * several databases, once each at a time; the bar goes with the process that set it. False: too many are barred at this time.
+ * Keeps workers out of a database, and tells those that are in it to end, until wh_database_unbar.
+ * Both may be called for several databases, once each at a time; the bar goes with the process that
+ * set it. False: too many are barred at this time.
  */
 extern bool wh_database_bar(Oid database);
 extern void wh_database_unbar(Oid database);
@@ -83,8 +91,8 @@ extern bool wh_database_occupied(Oid database);
 extern bool wh_launcher_take_notice(Oid *database);
 
 /*
- * Worker or session. The slot attached to is remembered, and given back when the process exits. False: there is none to be
- * had, or the launcher that reserved it is gone.
+ * Worker or session. The slot attached to is remembered, and given back when the process exits.
+ * False: there is none to be had, or the launcher that reserved it is gone.
  */
 extern bool wh_slot_attach(int slot);
 extern bool wh_slot_attach_session(void);
@@ -94,12 +102,15 @@ extern void wh_slot_detach(WhSlotState state);
 extern void wh_slot_own(uint64 shards);
 
 /*
- * Copies the wakes that came in since the last call to wakes (room for WH_WAKES_MAX) and returns their number.
- * *look is set when some had no room, or somebody asked to look at everything.
+ * Copies the wakes that came in since the last call to wakes (room for WH_WAKES_MAX) and returns
+ * their number. *look is set when some had no room, or somebody asked to look at everything.
  */
 extern int	wh_slot_take_wakes(WhWake *wakes, bool *look);
 
-/* Enters or, with NULL, removes a request. index, below WH_IN_FLIGHT_MAX, is the caller's to choose. */
+/*
+ * Enters or, with NULL, removes a request. index, below WH_IN_FLIGHT_MAX, is the caller's to
+ * choose.
+ */
 extern void wh_slot_in_flight(int index, const WhInFlight *request);
 
 /*

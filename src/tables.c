@@ -39,7 +39,8 @@ wh_table(const char *name)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("relation webhooks.%s does not exist", name),
-				 errhint("The extension is damaged, or older than the library: ALTER EXTENSION webhooks UPDATE.")));
+				 errhint("The extension is damaged, or older than the library: "
+						 "ALTER EXTENSION webhooks UPDATE.")));
 	return oid;
 }
 
@@ -54,10 +55,12 @@ find_partition(Relation parent, Datum key)
 
 	if (desc->nparts > 0)
 	{
-		int			offset = partition_range_datum_bsearch(partition_key->partsupfunc, partition_key->partcollation, bounds,
-														   1, &key, &equal);
+		int			offset = partition_range_datum_bsearch(partition_key->partsupfunc,
+														   partition_key->partcollation,
+														   bounds, 1, &key, &equal);
 
-		index = bounds->indexes[offset + 1] >= 0 ? bounds->indexes[offset + 1] : bounds->default_index;
+		index = bounds->indexes[offset + 1] >= 0 ? bounds->indexes[offset + 1] :
+			bounds->default_index;
 	}
 	if (index < 0)
 		ereport(ERROR,
@@ -75,7 +78,10 @@ wh_open_partition(Relation parent, Datum key, LOCKMODE lockmode)
 		Oid			oid = find_partition(parent, key);
 		Relation	partition = try_table_open(oid, lockmode);
 
-		/* while the lock was waited for, the key's own partition may have been made, or this one dropped */
+		/*
+		 * while the lock was waited for, the key's own partition may have been made, or this one
+		 * dropped
+		 */
 		if (partition && find_partition(parent, key) == oid)
 			return partition;
 		if (partition)
@@ -119,10 +125,12 @@ flush(WhInserter *inserter)
 	if (inserter->count == 1)
 		table_tuple_insert(rel, inserter->slots[0], GetCurrentCommandId(true), 0, NULL);
 	else if (inserter->count > 1)
-		table_multi_insert(rel, inserter->slots, inserter->count, GetCurrentCommandId(true), 0, NULL);
+		table_multi_insert(rel, inserter->slots, inserter->count, GetCurrentCommandId(true), 0,
+						   NULL);
 	for (int i = 0; i < inserter->count; i++)
 	{
-		(void) ExecInsertIndexTuples(inserter->target, inserter->slots[i], inserter->estate, false, false, NULL, NIL);
+		(void) ExecInsertIndexTuples(inserter->target, inserter->slots[i], inserter->estate,
+									 false, false, NULL, NIL);
 		ResetPerTupleExprContext(inserter->estate);
 	}
 	inserter->count = 0;
@@ -137,7 +145,8 @@ wh_inserter_row(WhInserter *inserter)
 	if (inserter->count == BATCH)
 		flush(inserter);
 	if (inserter->count == inserter->slot_count)
-		inserter->slots[inserter->slot_count++] = MakeSingleTupleTableSlot(RelationGetDescr(rel), table_slot_callbacks(rel));
+		inserter->slots[inserter->slot_count++] =
+			MakeSingleTupleTableSlot(RelationGetDescr(rel), table_slot_callbacks(rel));
 	slot = inserter->slots[inserter->count++];
 	ExecClearTuple(slot);
 	memset(slot->tts_isnull, true, slot->tts_tupleDescriptor->natts);

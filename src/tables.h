@@ -1,6 +1,7 @@
 /*
- * The columns of the extension's tables, by number from 1, for code that reads and writes rows without SQL. Upgrade scripts only
- * ever add columns at the end, so these hold for older versions of the tables too.
+ * The columns of the extension's tables, by number from 1, for code that reads and writes rows
+ * without SQL. Upgrade scripts only ever add columns at the end, so these hold for older versions
+ * of the tables too.
  */
 #ifndef WH_TABLES_H
 #define WH_TABLES_H
@@ -11,12 +12,14 @@
 
 enum
 {
-	ENDPOINTS_ENDPOINT_ID = 1, ENDPOINTS_TENANT_ID, ENDPOINTS_URL, ENDPOINTS_EVENT_TYPES, ENDPOINTS_STATE
+	ENDPOINTS_ENDPOINT_ID = 1, ENDPOINTS_TENANT_ID, ENDPOINTS_URL, ENDPOINTS_EVENT_TYPES,
+	ENDPOINTS_STATE
 };
 
 enum
 {
-	EVENTS_EVENT_ID = 1, EVENTS_TENANT_ID, EVENTS_EVENT_TYPE, EVENTS_PAYLOAD, EVENTS_OCCURRED_AT, EVENTS_CREATED_AT
+	EVENTS_EVENT_ID = 1, EVENTS_TENANT_ID, EVENTS_EVENT_TYPE, EVENTS_PAYLOAD, EVENTS_OCCURRED_AT,
+	EVENTS_CREATED_AT
 };
 
 enum
@@ -26,22 +29,25 @@ enum
 
 enum
 {
-	ATTEMPTS_DELIVERY_ID = 1, ATTEMPTS_EVENT_ID, ATTEMPTS_ENDPOINT_ID, ATTEMPTS_TENANT_ID, ATTEMPTS_URL, ATTEMPTS_ATTEMPT,
-	ATTEMPTS_ATTEMPTED_AT, ATTEMPTS_DURATION_MS, ATTEMPTS_OUTCOME, ATTEMPTS_STATUS_CODE, ATTEMPTS_ERROR_CLASS, ATTEMPTS_ERROR,
-	ATTEMPTS_RESPONSE_HEADERS, ATTEMPTS_RESPONSE_BODY, ATTEMPTS_REMOTE_ADDRESS, ATTEMPTS_NEXT_ATTEMPT_AT
+	ATTEMPTS_DELIVERY_ID = 1, ATTEMPTS_EVENT_ID, ATTEMPTS_ENDPOINT_ID, ATTEMPTS_TENANT_ID,
+	ATTEMPTS_URL, ATTEMPTS_ATTEMPT, ATTEMPTS_ATTEMPTED_AT, ATTEMPTS_DURATION_MS, ATTEMPTS_OUTCOME,
+	ATTEMPTS_STATUS_CODE, ATTEMPTS_ERROR_CLASS, ATTEMPTS_ERROR, ATTEMPTS_RESPONSE_HEADERS,
+	ATTEMPTS_RESPONSE_BODY, ATTEMPTS_REMOTE_ADDRESS, ATTEMPTS_NEXT_ATTEMPT_AT
 };
 
 /* The OID of a table or index of schema webhooks; raises an error when it does not exist. */
 extern Oid	wh_table(const char *name);
 
 /*
- * The partition of a table that holds key, locked, by the bounds as they are once the lock is held. Raises an error when there is none.
+ * The partition of a table that holds key, locked, by the bounds as they are once the lock is held.
+ * Raises an error when there is none.
  */
 extern Relation wh_open_partition(Relation parent, Datum key, LOCKMODE lockmode);
 
 /*
- * Inserts rows below the executor, as logical replication's apply worker does: a planned statement for each row would cost several
- * times as much. Constraints are checked and indexes kept; triggers do not fire.
+ * Inserts rows below the executor, as logical replication's apply worker does: a planned statement
+ * for each row would cost several times as much. Constraints are checked and indexes kept; triggers
+ * do not fire.
  */
 typedef struct WhInserter WhInserter;
 

@@ -1,5 +1,6 @@
 /*
- * libcurl parses the URL, since libcurl will be what requests it: two parsers that disagree are how address filters are got around.
+ * libcurl parses the URL, since libcurl will be what requests it: two parsers that disagree are how
+ * address filters are got around.
  */
 #include "postgres.h"
 
@@ -94,7 +95,8 @@ wh_url_refusal(const char *url)
 	code = curl_url_set(parsed, CURLUPART_URL, url, CURLU_NON_SUPPORT_SCHEME);
 	PG_TRY();
 	{
-		refusal = code == CURLUE_OK ? parsed_refusal(parsed) : psprintf("it is malformed: %s", curl_url_strerror(code));
+		refusal = code == CURLUE_OK ? parsed_refusal(parsed) :
+			psprintf("it is malformed: %s", curl_url_strerror(code));
 	}
 	PG_FINALLY();
 	{

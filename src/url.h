@@ -1,6 +1,6 @@
 /*
- * Whether a URL may be registered: the rules that can be told from its text. The address a name leads to is judged when a
- * connection is made.
+ * Whether a URL may be registered: the rules that can be told from its text. The address a name
+ * leads to is judged when a connection is made.
  */
 #ifndef WH_URL_H
 #define WH_URL_H
@@ -9,7 +9,10 @@
 
 #define WH_URL_MAX 2048			/* bytes */
 
-/* NULL when the URL is allowed, else why not, palloc'd. The reason never repeats the URL: it may hold a password. */
+/*
+ * NULL when the URL is allowed, else why not, palloc'd. The reason never repeats the URL: it may
+ * hold a password.
+ */
 extern char *wh_url_refusal(const char *url);
 
 #endif

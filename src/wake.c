@@ -1,8 +1,10 @@
 /*
- * The worker does not poll: it is told. What a transaction queued is gathered here, an endpoint once with its earliest time,
- * and handed over when the rows have become visible, which is when the commit callback runs.
+ * The worker does not poll: it is told. What a transaction queued is gathered here, an endpoint
+ * once with its earliest time, and handed over when the rows have become visible, which is when the
+ * commit callback runs.
  *
- * What commits elsewhere (a prepared transaction, rows applied by replication) is not seen here; the worker's slow look finds it.
+ * What commits elsewhere (a prepared transaction, rows applied by replication) is not seen here;
+ * the worker's slow look finds it.
  */
 #include "postgres.h"
 
@@ -111,7 +113,8 @@ append(const pg_uuid_t *endpoint_id, TimestampTz due_at)
 			.hcxt = TopTransactionContext
 		};
 
-		wake_index = hash_create("webhooks wakes", 128, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+		wake_index = hash_create("webhooks wakes", 128, &ctl,
+								 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 		for (int i = 0; i < wake_count; i++)
 			index_wake(i);
 	}
@@ -146,7 +149,8 @@ wh_wake_endpoint(const pg_uuid_t *endpoint_id, TimestampTz due_at)
 	else if (wake_count < WH_WAKES_MAX)
 		append(endpoint_id, due_at);
 	else
-		all = true;				/* more than a worker's inbox holds: it will have to look at everything anyway */
+		all = true;				/* more than a worker's inbox holds: it will have to look at
+								 * everything anyway */
 }
 
 void

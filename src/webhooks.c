@@ -1,7 +1,9 @@
 /*
- * Module load: defines the settings, and when preloaded reserves shared memory and registers the launcher.
+ * Module load: defines the settings, and when preloaded reserves shared memory and registers the
+ * launcher.
  *
- * Without preloading a session can still configure, dispatch and CALL deliver_due(); there are just no workers.
+ * Without preloading a session can still configure, dispatch and CALL deliver_due(); there are just
+ * no workers.
  */
 #include "postgres.h"
 

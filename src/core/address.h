@@ -1,8 +1,9 @@
 /*
  * Which network addresses the worker may connect to.
  *
- * A URL is typed in by a stranger and requested from the machine that holds the data, so every address is refused
- * that is not plainly public, unless the administrator's allowed list names it; the blocked list wins over both.
+ * A URL is typed in by a stranger and requested from the machine that holds the data, so every
+ * address is refused that is not plainly public, unless the administrator's allowed list names it;
+ * the blocked list wins over both.
  */
 #ifndef WH_CORE_ADDRESS_H
 #define WH_CORE_ADDRESS_H
@@ -29,15 +30,16 @@ typedef struct WhAddressPolicy
 
 /*
  * Parses one network: an address, or address/prefix ("10.0.0.0/8", "fd00::/8", "127.0.0.1").
- * Refuses bits set to the right of the prefix, as the cidr type does. Returns false on anything else.
+ * Refuses bits set to the right of the prefix, as the cidr type does. Returns false on anything
+ * else.
  */
 extern bool wh_network_parse(const char *text, WhNetwork *network);
 
 /*
- * NULL when a connection to peer is allowed, else why not: a static string such as "loopback address".
- * Families other than IPv4 and IPv6 are refused. An IPv6 address that embeds an IPv4 one (IPv4-mapped, -compatible,
- * NAT64, 6to4, Teredo) is refused as such unless the allowed list names it; an IPv4-mapped one is judged by
- * the IPv4 address it means, against both lists.
+ * NULL when a connection to peer is allowed, else why not: a static string such as "loopback
+ * address". Families other than IPv4 and IPv6 are refused. An IPv6 address that embeds an IPv4 one
+ * (IPv4-mapped, -compatible, NAT64, 6to4, Teredo) is refused as such unless the allowed list names
+ * it; an IPv4-mapped one is judged by the IPv4 address it means, against both lists.
  */
 extern const char *wh_address_refusal(const WhAddressPolicy *policy, const struct sockaddr *peer);
 

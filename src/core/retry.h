@@ -52,8 +52,9 @@ typedef struct WhStatusSet
 } WhStatusSet;
 
 /*
- * Parses "408,425,429,5xx" or "*" (every status); blanks around items are allowed, the empty string is the empty set.
- * Returns false, leaving *set undefined, for anything else: another letter, a status outside 100 to 999, an empty item.
+ * Parses "408,425,429,5xx" or "*" (every status); blanks around items are allowed, the empty string
+ * is the empty set. Returns false, leaving *set undefined, for anything else: another letter, a
+ * status outside 100 to 999, an empty item.
  */
 extern bool wh_status_set_parse(const char *text, WhStatusSet *set);
 extern bool wh_status_set_has(const WhStatusSet *set, int status);
@@ -70,7 +71,8 @@ typedef struct WhRetryPolicy
 /* What one attempt brought. */
 typedef struct WhAnswer
 {
-	WhErrorClass error_class;	/* NONE, REDIRECT and STATUS when a whole answer came, else what went wrong */
+	WhErrorClass error_class;	/* NONE, REDIRECT and STATUS when a whole answer came, else what
+								 * went wrong */
 	int			status;			/* 0 when none came */
 	int64_t		retry_after_ms; /* what the answer's Retry-After asked for, 0 when it had none */
 } WhAnswer;
@@ -87,9 +89,11 @@ extern WhErrorClass wh_status_class(int status);
 
 /*
  * attempt is the number of the attempt just made, 1 for the first; random lies in [0, 1).
- * A failure without a status is always retried, save a blocked address. Retry-After counts on 429 and 503 (RFC 9110, 10.2.3);
- * it lengthens the wait, by no more than the longest wait of the schedule or an hour, whichever is more.
+ * A failure without a status is always retried, save a blocked address. Retry-After counts on 429
+ * and 503 (RFC 9110, 10.2.3); it lengthens the wait, by no more than the longest wait of the
+ * schedule or an hour, whichever is more.
  */
-extern WhVerdict wh_retry_decide(const WhRetryPolicy *policy, const WhAnswer *answer, int attempt, double random);
+extern WhVerdict wh_retry_decide(const WhRetryPolicy *policy, const WhAnswer *answer, int attempt,
+								 double random);
 
 #endif

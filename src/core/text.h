@@ -1,5 +1,6 @@
 /*
- * Makes text of what a stranger sent: a response body or header may hold NULs and broken UTF-8, a text column may not.
+ * Makes text of what a stranger sent: a response body or header may hold NULs and broken UTF-8, a
+ * text column may not.
  */
 #ifndef WH_CORE_TEXT_H
 #define WH_CORE_TEXT_H
@@ -11,13 +12,16 @@
 #define WH_TEXT_CLEAN_BOUND(len) ((len) * 3 + 1)
 
 /*
- * Copies len bytes of in to out as valid UTF-8, NUL-terminated, and returns the length. Each NUL and each byte that belongs to
- * no valid sequence (overlong forms, surrogates and code points above U+10FFFF are not valid; RFC 3629, 3) becomes U+FFFD.
- * With truncated set, an incomplete sequence at the very end is dropped instead: it was cut, not broken.
+ * Copies len bytes of in to out as valid UTF-8, NUL-terminated, and returns the length. Each NUL
+ * and each byte that belongs to no valid sequence (overlong forms, surrogates and code points above
+ * U+10FFFF are not valid; RFC 3629, 3) becomes U+FFFD. With truncated set, an incomplete sequence
+ * at the very end is dropped instead: it was cut, not broken.
  */
 extern size_t wh_text_clean(char *out, const char *in, size_t len, bool truncated);
 
-/* The same, to ASCII, for databases in another encoding than UTF-8: every other byte becomes '?'. */
+/*
+ * The same, to ASCII, for databases in another encoding than UTF-8: every other byte becomes '?'.
+ */
 extern size_t wh_text_clean_ascii(char *out, const char *in, size_t len);
 
 #endif

@@ -1,8 +1,9 @@
 /*
- * dispatch(): one event row and a queue row for each endpoint that takes it, in the caller's transaction.
+ * dispatch(): one event row and a queue row for each endpoint that takes it, in the caller's
+ * transaction.
  *
- * It is called once for every change an application makes, so it runs no SQL of its own. It writes nothing until every argument is
- * found good.
+ * It is called once for every change an application makes, so it runs no SQL of its own. It writes
+ * nothing until every argument is found good.
  */
 #include "postgres.h"
 
@@ -28,8 +29,8 @@ PG_FUNCTION_INFO_V1(wh_sql_dispatch);
 /* The arguments of dispatch, in their order. */
 typedef enum DispatchArgument
 {
-	EVENT_TYPE, PAYLOAD, TENANT_ID, ENDPOINT_IDS, IDEMPOTENCY_KEY, ORDERING_KEY, COALESCE_KEY, OCCURRED_AT, DELIVER_AT,
-	EXPIRES_AT, HEADERS
+	EVENT_TYPE, PAYLOAD, TENANT_ID, ENDPOINT_IDS, IDEMPOTENCY_KEY, ORDERING_KEY, COALESCE_KEY,
+	OCCURRED_AT, DELIVER_AT, EXPIRES_AT, HEADERS
 } DispatchArgument;
 
 typedef struct Event
@@ -50,7 +51,8 @@ static void
 insert_event(const Event *event)
 {
 	Relation	parent = table_open(wh_table("events"), RowExclusiveLock);
-	Relation	partition = wh_open_partition(parent, UUIDPGetDatum(&event->event_id), RowExclusiveLock);
+	Relation	partition = wh_open_partition(parent, UUIDPGetDatum(&event->event_id),
+											  RowExclusiveLock);
 	WhInserter *inserter = wh_inserter_open(partition);
 
 	wh_inserter_row(inserter);
@@ -99,7 +101,10 @@ contains(const pg_uuid_t *ids, int count, const pg_uuid_t *id)
 	return false;
 }
 
-/* Just the endpoints named, whatever they subscribed to. Each must be the tenant's; a disabled one takes nothing new. */
+/*
+ * Just the endpoints named, whatever they subscribed to. Each must be the tenant's; a disabled one
+ * takes nothing new.
+ */
 static int
 take_named(const char *tenant_id, ArrayType *named, const pg_uuid_t **endpoint_ids)
 {
@@ -139,7 +144,8 @@ take_named(const char *tenant_id, ArrayType *named, const pg_uuid_t **endpoint_i
 static char *
 event_type_argument(FunctionCallInfo fcinfo)
 {
-	char	   *event_type = PG_ARGISNULL(EVENT_TYPE) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(EVENT_TYPE));
+	char	   *event_type = PG_ARGISNULL(EVENT_TYPE) ? NULL :
+		text_to_cstring(PG_GETARG_TEXT_PP(EVENT_TYPE));
 
 	if (event_type == NULL)
 		wh_refuse("event_type", "must not be NULL");
@@ -147,7 +153,8 @@ event_type_argument(FunctionCallInfo fcinfo)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("event_type is not valid: \"%s\"", event_type),
-				 errdetail("An event type has at most %d characters: letters, digits, \"_\" and \"-\", in parts joined by single dots.",
+				 errdetail("An event type has at most %d characters: "
+						   "letters, digits, \"_\" and \"-\", in parts joined by single dots.",
 						   WH_EVENT_TYPE_MAX),
 				 errhint("For example \"invoice.paid\".")));
 	return event_type;
@@ -163,7 +170,10 @@ payload_argument(FunctionCallInfo fcinfo)
 		wh_refuse("payload", "must not be NULL");
 	payload = PG_GETARG_JSONB_P(PAYLOAD);
 
-	/* Its text is what is sent, and may be far larger than what is stored: 1e100000 takes ten bytes. */
+	/*
+	 * Its text is what is sent, and may be far larger than what is stored: 1e100000 takes ten
+	 * bytes.
+	 */
 	initStringInfo(&text);
 	(void) JsonbToCString(&text, &payload->root, VARSIZE(payload));
 	if (text.len > wh_max_payload_bytes)
@@ -177,7 +187,8 @@ payload_argument(FunctionCallInfo fcinfo)
 }
 
 static TimestampTz
-time_argument(FunctionCallInfo fcinfo, DispatchArgument number, const char *name, TimestampTz otherwise)
+time_argument(FunctionCallInfo fcinfo, DispatchArgument number, const char *name,
+			  TimestampTz otherwise)
 {
 	TimestampTz at = PG_ARGISNULL(number) ? otherwise : PG_GETARG_TIMESTAMPTZ(number);
 
@@ -194,8 +205,8 @@ refuse_unsupported_arguments(FunctionCallInfo fcinfo)
 		DispatchArgument number;
 		const char *name;
 	}			unsupported[] = {
-		{IDEMPOTENCY_KEY, "idempotency_key"}, {ORDERING_KEY, "ordering_key"}, {COALESCE_KEY, "coalesce_key"},
-		{EXPIRES_AT, "expires_at"}, {HEADERS, "headers"}
+		{IDEMPOTENCY_KEY, "idempotency_key"}, {ORDERING_KEY, "ordering_key"},
+		{COALESCE_KEY, "coalesce_key"}, {EXPIRES_AT, "expires_at"}, {HEADERS, "headers"}
 	};
 
 	for (int i = 0; i < lengthof(unsupported); i++)
@@ -217,14 +228,16 @@ wh_sql_dispatch(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("webhooks.dispatch()");
 	event.event_type = event_type_argument(fcinfo);
 	event.payload = payload_argument(fcinfo);
-	event.tenant_id = wh_tenant_named(PG_ARGISNULL(TENANT_ID) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(TENANT_ID)));
+	event.tenant_id = wh_tenant_named(PG_ARGISNULL(TENANT_ID) ? NULL :
+									  text_to_cstring(PG_GETARG_TEXT_PP(TENANT_ID)));
 	refuse_unsupported_arguments(fcinfo);
 	event.event_id = wh_new_id(&event.created_at);
 	event.occurred_at = time_argument(fcinfo, OCCURRED_AT, "occurred_at", event.created_at);
 	event.due_at = time_argument(fcinfo, DELIVER_AT, "deliver_at", event.created_at);
 	event.due_at = Max(event.due_at, event.created_at);
 
-	count = PG_ARGISNULL(ENDPOINT_IDS) ? wh_subscribers(event.tenant_id, event.event_type, &endpoint_ids)
+	count = PG_ARGISNULL(ENDPOINT_IDS)
+		? wh_subscribers(event.tenant_id, event.event_type, &endpoint_ids)
 		: take_named(event.tenant_id, PG_GETARG_ARRAYTYPE_P(ENDPOINT_IDS), &endpoint_ids);
 	if (count > 0 || wh_store_unmatched)
 		insert_event(&event);

@@ -1,8 +1,8 @@
 /*
  * Endpoints: registering, and what is done to them later.
  *
- * Every argument is judged before anything is written. The tables are written as the extension's owner (the functions are
- * SECURITY DEFINER), so the tenant rule is in each statement.
+ * Every argument is judged before anything is written. The tables are written as the extension's
+ * owner (the functions are SECURITY DEFINER), so the tenant rule is in each statement.
  */
 #include "postgres.h"
 
@@ -44,8 +44,9 @@ PG_FUNCTION_INFO_V1(wh_sql_endpoint_changed);
 /* The arguments of register_endpoint, in their order. */
 typedef enum EndpointOption
 {
-	URL, EVENT_TYPES, TENANT_ID, DESCRIPTION, FILTER, HEADERS, SECRET, SIGNATURE_SCHEMES, PAYLOAD_FORMAT, API_VERSION,
-	RETRY_SCHEDULE, RETRY_ON, TIMEOUT, RATE_LIMIT, MAX_IN_FLIGHT, ORDERING, CLIENT_CERTIFICATE, CLIENT_KEY, METADATA
+	URL, EVENT_TYPES, TENANT_ID, DESCRIPTION, FILTER, HEADERS, SECRET, SIGNATURE_SCHEMES,
+	PAYLOAD_FORMAT, API_VERSION, RETRY_SCHEDULE, RETRY_ON, TIMEOUT, RATE_LIMIT, MAX_IN_FLIGHT,
+	ORDERING, CLIENT_CERTIFICATE, CLIENT_KEY, METADATA
 } EndpointOption;
 
 
@@ -72,7 +73,8 @@ check_event_types(FunctionCallInfo fcinfo)
 
 	if (PG_ARGISNULL(EVENT_TYPES))
 		wh_refuse("event_types", "must not be NULL");
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(EVENT_TYPES), TEXTOID, -1, false, TYPALIGN_INT, &items, &nulls, &count);
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(EVENT_TYPES), TEXTOID, -1, false, TYPALIGN_INT,
+					  &items, &nulls, &count);
 	if (count == 0)
 		wh_refuse("event_types", "must not be empty");
 	for (int i = 0; i < count; i++)
@@ -85,7 +87,8 @@ check_event_types(FunctionCallInfo fcinfo)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("event_types contains a bad pattern: \"%s\"", pattern),
-					 errhint("A pattern is an event type such as \"invoice.paid\", \"*\", or \"invoice.*\".")));
+					 errhint("A pattern is an event type such as \"invoice.paid\", \"*\", "
+							 "or \"invoice.*\".")));
 	}
 }
 
@@ -93,8 +96,9 @@ check_event_types(FunctionCallInfo fcinfo)
 static bool
 is_token(const char *name)
 {
-	return name[0] != '\0' && name[strspn(name, "!#$%&'*+-.^_`|~0123456789"
-										  "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")] == '\0';
+	return name[0] != '\0' &&
+		name[strspn(name, "!#$%&'*+-.^_`|~0123456789"
+					"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")] == '\0';
 }
 
 /* Headers that frame, route or sign the request are the sender's own. */
@@ -102,8 +106,9 @@ static bool
 is_reserved(const char *name)
 {
 	static const char *const reserved[] = {
-		"host", "content-length", "content-type", "transfer-encoding", "connection", "keep-alive", "te", "trailer",
-		"upgrade", "proxy-authorization", "proxy-connection", "expect", "cookie", "user-agent"
+		"host", "content-length", "content-type", "transfer-encoding", "connection", "keep-alive",
+		"te", "trailer", "upgrade", "proxy-authorization", "proxy-connection", "expect", "cookie",
+		"user-agent"
 	};
 
 	for (int i = 0; i < lengthof(reserved); i++)
@@ -123,13 +128,16 @@ check_header(const char *name, JsonbValue *value)
 	if (value->type != jbvString)
 		wh_refuse("headers", psprintf("must have a string as the value of \"%s\"", name));
 	if (value->val.string.len > HEADER_VALUE_MAX)
-		wh_refuse("headers", psprintf("has a value over %d bytes in \"%s\"", HEADER_VALUE_MAX, name));
+		wh_refuse("headers",
+				  psprintf("has a value over %d bytes in \"%s\"", HEADER_VALUE_MAX, name));
 	for (int i = 0; i < value->val.string.len; i++)
 	{
 		unsigned char c = value->val.string.val[i];
 
 		if (c == '\r' || c == '\n' || c == '\0' || (c < ' ' && c != '\t') || c == 0x7f)
-			wh_refuse("headers", psprintf("has a control character (CR, LF, NUL or the like) in \"%s\"", name));
+			wh_refuse("headers",
+					  psprintf("has a control character (CR, LF, NUL or the like) in \"%s\"",
+							   name));
 	}
 }
 
@@ -172,9 +180,11 @@ check_secret(const char *secret)
 		case WH_SECRET_NOT_BASE64:
 			wh_refuse("secret", "must be base64 after \"" WH_SECRET_PREFIX "\"");
 		case WH_SECRET_TOO_SHORT:
-			wh_refuse("secret", psprintf("must have at least %d bytes when decoded", WH_SECRET_MIN_BYTES));
+			wh_refuse("secret",
+					  psprintf("must have at least %d bytes when decoded", WH_SECRET_MIN_BYTES));
 		case WH_SECRET_TOO_LONG:
-			wh_refuse("secret", psprintf("must have at most %d bytes when decoded", WH_SECRET_MAX_BYTES));
+			wh_refuse("secret",
+					  psprintf("must have at most %d bytes when decoded", WH_SECRET_MAX_BYTES));
 	}
 	explicit_bzero(&key, sizeof(key));
 }
@@ -197,8 +207,8 @@ check_retry_schedule(FunctionCallInfo fcinfo)
 
 	if (PG_ARGISNULL(RETRY_SCHEDULE))
 		return;
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(RETRY_SCHEDULE), INTERVALOID, sizeof(Interval), false, TYPALIGN_DOUBLE,
-					  &items, &nulls, &count);
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(RETRY_SCHEDULE), INTERVALOID, sizeof(Interval), false,
+					  TYPALIGN_DOUBLE, &items, &nulls, &count);
 	if (count > WH_RETRY_WAITS_MAX)
 		wh_refuse("retry_schedule", psprintf("must have at most %d waits", WH_RETRY_WAITS_MAX));
 	for (int i = 0; i < count; i++)
@@ -215,7 +225,8 @@ check_limits(FunctionCallInfo fcinfo)
 {
 	WhStatusSet statuses;
 
-	if (!PG_ARGISNULL(RETRY_ON) && !wh_status_set_parse(text_to_cstring(PG_GETARG_TEXT_PP(RETRY_ON)), &statuses))
+	if (!PG_ARGISNULL(RETRY_ON) &&
+		!wh_status_set_parse(text_to_cstring(PG_GETARG_TEXT_PP(RETRY_ON)), &statuses))
 		wh_refuse("retry_on", "must be a list of statuses such as \"408,425,429,5xx\", or \"*\"");
 	if (!PG_ARGISNULL(TIMEOUT))
 	{
@@ -243,7 +254,8 @@ refuse_unsupported(const char *option)
 static bool
 text_is(FunctionCallInfo fcinfo, int number, const char *expected)
 {
-	return !PG_ARGISNULL(number) && strcmp(text_to_cstring(PG_GETARG_TEXT_PP(number)), expected) == 0;
+	return !PG_ARGISNULL(number) &&
+		strcmp(text_to_cstring(PG_GETARG_TEXT_PP(number)), expected) == 0;
 }
 
 static void
@@ -254,7 +266,8 @@ check_supported(FunctionCallInfo fcinfo)
 	int			count = 0;
 
 	if (!PG_ARGISNULL(SIGNATURE_SCHEMES))
-		deconstruct_array(PG_GETARG_ARRAYTYPE_P(SIGNATURE_SCHEMES), TEXTOID, -1, false, TYPALIGN_INT, &schemes, &nulls, &count);
+		deconstruct_array(PG_GETARG_ARRAYTYPE_P(SIGNATURE_SCHEMES), TEXTOID, -1, false,
+						  TYPALIGN_INT, &schemes, &nulls, &count);
 	if (count != 1 || nulls[0] || strcmp(TextDatumGetCString(schemes[0]), "v1") != 0)
 		refuse_unsupported("a value of signature_schemes other than {v1}");
 	if (!text_is(fcinfo, PAYLOAD_FORMAT, "standard"))
@@ -312,8 +325,9 @@ insert_endpoint(FunctionCallInfo fcinfo, const pg_uuid_t *endpoint_id, const cha
 		Oid			type;
 	}			stored[] = {
 		{URL, TEXTOID}, {EVENT_TYPES, TEXTARRAYOID}, {DESCRIPTION, TEXTOID}, {HEADERS, JSONBOID},
-		{SIGNATURE_SCHEMES, TEXTARRAYOID}, {PAYLOAD_FORMAT, TEXTOID}, {RETRY_SCHEDULE, INTERVALARRAYOID},
-		{RETRY_ON, TEXTOID}, {TIMEOUT, INTERVALOID}, {MAX_IN_FLIGHT, INT4OID}, {ORDERING, TEXTOID}, {METADATA, JSONBOID}
+		{SIGNATURE_SCHEMES, TEXTARRAYOID}, {PAYLOAD_FORMAT, TEXTOID},
+		{RETRY_SCHEDULE, INTERVALARRAYOID}, {RETRY_ON, TEXTOID}, {TIMEOUT, INTERVALOID},
+		{MAX_IN_FLIGHT, INT4OID}, {ORDERING, TEXTOID}, {METADATA, JSONBOID}
 	};
 	WhArgument	arguments[2 + lengthof(stored)] = {
 		{UUIDOID, UUIDPGetDatum(endpoint_id)}, {TEXTOID, CStringGetTextDatum(tenant_id)}
@@ -324,17 +338,22 @@ insert_endpoint(FunctionCallInfo fcinfo, const pg_uuid_t *endpoint_id, const cha
 	{
 		stored[i].type, PG_GETARG_DATUM(stored[i].option), PG_ARGISNULL(stored[i].option)
 	};
-	wh_execute("INSERT INTO webhooks.endpoints (endpoint_id, tenant_id, url, event_types, description, headers,"
-			   " signature_schemes, payload_format, retry_schedule, retry_on, timeout, max_in_flight, ordering, metadata)"
-			   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)", lengthof(arguments), arguments);
+	wh_execute("INSERT INTO webhooks.endpoints (endpoint_id, tenant_id, url, event_types,"
+			   " description, headers, signature_schemes, payload_format, retry_schedule,"
+			   " retry_on, timeout, max_in_flight, ordering, metadata)"
+			   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+			   lengthof(arguments), arguments);
 }
 
 static void
 insert_secret(const pg_uuid_t *endpoint_id, const char *secret)
 {
-	WhArgument	arguments[] = {{UUIDOID, UUIDPGetDatum(endpoint_id)}, {TEXTOID, CStringGetTextDatum(secret)}};
+	WhArgument	arguments[] = {
+		{UUIDOID, UUIDPGetDatum(endpoint_id)}, {TEXTOID, CStringGetTextDatum(secret)}
+	};
 
-	wh_execute("INSERT INTO webhooks.endpoint_secrets (endpoint_id, secret) VALUES ($1, $2)", 2, arguments);
+	wh_execute("INSERT INTO webhooks.endpoint_secrets (endpoint_id, secret) VALUES ($1, $2)",
+			   2, arguments);
 }
 
 Datum
@@ -349,7 +368,8 @@ wh_sql_register_endpoint(PG_FUNCTION_ARGS)
 
 	check_url(fcinfo);
 	check_event_types(fcinfo);
-	tenant_id = wh_tenant_named(PG_ARGISNULL(TENANT_ID) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(TENANT_ID)));
+	tenant_id = wh_tenant_named(PG_ARGISNULL(TENANT_ID) ? NULL :
+								text_to_cstring(PG_GETARG_TEXT_PP(TENANT_ID)));
 	check_headers(fcinfo);
 	check_retry_schedule(fcinfo);
 	check_limits(fcinfo);
@@ -371,7 +391,8 @@ wh_sql_register_endpoint(PG_FUNCTION_ARGS)
 Datum
 wh_sql_check_url(PG_FUNCTION_ARGS)
 {
-	char	   *refusal = PG_ARGISNULL(0) ? pstrdup("it is NULL") : wh_url_refusal(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	char	   *refusal = PG_ARGISNULL(0) ? pstrdup("it is NULL") :
+		wh_url_refusal(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	TupleDesc	desc;
 	Datum		values[2] = {BoolGetDatum(refusal == NULL)};
 	bool		nulls[2] = {false, refusal == NULL};
@@ -386,7 +407,10 @@ wh_sql_check_url(PG_FUNCTION_ARGS)
 
 /* ---- what is done to an endpoint later ---- */
 
-/* The state of an endpoint of the session's tenant, its row locked; raises P0002 when there is none. Connected to SPI. */
+/*
+ * The state of an endpoint of the session's tenant, its row locked; raises P0002 when there is
+ * none. Connected to SPI.
+ */
 static char *
 lock_endpoint(const pg_uuid_t *endpoint_id)
 {
@@ -396,7 +420,8 @@ lock_endpoint(const pg_uuid_t *endpoint_id)
 		{TEXTOID, tenant ? CStringGetTextDatum(tenant) : (Datum) 0, tenant == NULL}
 	};
 
-	if (wh_execute("SELECT state FROM webhooks.endpoints WHERE endpoint_id = $1 AND tenant_id = coalesce($2, tenant_id)"
+	if (wh_execute("SELECT state FROM webhooks.endpoints"
+				   " WHERE endpoint_id = $1 AND tenant_id = coalesce($2, tenant_id)"
 				   " FOR NO KEY UPDATE", 2, arguments) != 1)
 		wh_refuse_unknown("endpoint", endpoint_id);
 	return SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
@@ -411,7 +436,8 @@ set_state(const pg_uuid_t *endpoint_id, const char *state, const char *reason)
 		{TEXTOID, reason ? CStringGetTextDatum(reason) : (Datum) 0, reason == NULL}
 	};
 
-	wh_execute("UPDATE webhooks.endpoints SET state = $2, disabled_reason = $3, updated_at = now() WHERE endpoint_id = $1",
+	wh_execute("UPDATE webhooks.endpoints SET state = $2, disabled_reason = $3, updated_at = now()"
+			   " WHERE endpoint_id = $1",
 			   3, arguments);
 }
 
@@ -420,7 +446,9 @@ refuse_state(const pg_uuid_t *endpoint_id, const char *state, const char *hint)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("endpoint %s is %s", DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(endpoint_id))), state),
+			 errmsg("endpoint %s is %s",
+					DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(endpoint_id))),
+					state),
 			 errhint("%s", hint)));
 }
 
@@ -433,7 +461,9 @@ wh_sql_pause_endpoint(PG_FUNCTION_ARGS)
 	SPI_connect();
 	state = lock_endpoint(endpoint_id);
 	if (strcmp(state, "disabled") == 0)
-		refuse_state(endpoint_id, state, "A disabled endpoint is sent nothing; enable_endpoint takes it back into service.");
+		refuse_state(endpoint_id, state,
+					 "A disabled endpoint is sent nothing; "
+					 "enable_endpoint takes it back into service.");
 	if (strcmp(state, "paused") != 0)
 		set_state(endpoint_id, "paused", NULL);
 	SPI_finish();
@@ -492,9 +522,12 @@ wh_sql_remove_endpoint(PG_FUNCTION_ARGS)
 	(void) lock_endpoint(endpoint_id);
 	wh_execute("WITH cancelled AS (DELETE FROM webhooks.queue WHERE endpoint_id = $1"
 			   "  RETURNING delivery_id, event_id, endpoint_id, attempts)"
-			   " INSERT INTO webhooks.attempts (delivery_id, event_id, endpoint_id, tenant_id, url, attempt, attempted_at, outcome)"
-			   " SELECT c.delivery_id, c.event_id, c.endpoint_id, e.tenant_id, e.url, c.attempts, clock_timestamp(), 'cancelled'"
-			   " FROM cancelled c JOIN webhooks.endpoints e ON e.endpoint_id = c.endpoint_id", 1, &argument);
+			   " INSERT INTO webhooks.attempts (delivery_id, event_id, endpoint_id, tenant_id, url,"
+			   " attempt, attempted_at, outcome)"
+			   " SELECT c.delivery_id, c.event_id, c.endpoint_id, e.tenant_id, e.url, c.attempts,"
+			   " clock_timestamp(), 'cancelled'"
+			   " FROM cancelled c JOIN webhooks.endpoints e ON e.endpoint_id = c.endpoint_id",
+			   1, &argument);
 	wh_execute("DELETE FROM webhooks.endpoint_secrets WHERE endpoint_id = $1", 1, &argument);
 	wh_execute("DELETE FROM webhooks.endpoints WHERE endpoint_id = $1", 1, &argument);
 	SPI_finish();
@@ -517,7 +550,8 @@ wh_sql_rotate_secret(PG_FUNCTION_ARGS)
 	(void) lock_endpoint(endpoint_id);
 
 	/* one that already expires sooner keeps its time */
-	wh_execute("UPDATE webhooks.endpoint_secrets SET expires_at = least(expires_at, now() + $2) WHERE endpoint_id = $1",
+	wh_execute("UPDATE webhooks.endpoint_secrets SET expires_at = least(expires_at, now() + $2)"
+			   " WHERE endpoint_id = $1",
 			   2, retire);
 	insert_secret(endpoint_id, secret);
 	SPI_finish();
@@ -546,7 +580,8 @@ wh_sql_endpoint_changed(PG_FUNCTION_ARGS)
 
 	if (TRIGGER_FIRED_FOR_ROW(data->tg_event))
 	{
-		HeapTuple	tuple = data->tg_newtuple && TRIGGER_FIRED_BY_UPDATE(data->tg_event) ? data->tg_newtuple : data->tg_trigtuple;
+		HeapTuple	tuple = data->tg_newtuple && TRIGGER_FIRED_BY_UPDATE(data->tg_event) ?
+			data->tg_newtuple : data->tg_trigtuple;
 		int			number = SPI_fnumber(RelationGetDescr(data->tg_relation), "endpoint_id");
 		bool		isnull;
 		Datum		id = SPI_getbinval(tuple, RelationGetDescr(data->tg_relation), number, &isnull);

@@ -1,5 +1,6 @@
 /*
- * Replays: a delivery goes back into the queue, with its id and its event's, as if it had just been dispatched.
+ * Replays: a delivery goes back into the queue, with its id and its event's, as if it had just been
+ * dispatched.
  */
 #include "postgres.h"
 
@@ -34,13 +35,18 @@ find_delivery(const pg_uuid_t *delivery_id, pg_uuid_t *event_id, pg_uuid_t *endp
 
 	if (wh_execute("SELECT d.event_id, d.endpoint_id FROM ("
 				   "  SELECT event_id, endpoint_id FROM webhooks.queue WHERE delivery_id = $1"
-				   "  UNION ALL SELECT event_id, endpoint_id FROM webhooks.dead_letters WHERE delivery_id = $1"
-				   "  UNION ALL SELECT event_id, endpoint_id FROM webhooks.attempts WHERE delivery_id = $1"
-				   " ) d JOIN webhooks.events e ON e.event_id = d.event_id AND e.tenant_id = coalesce($2, e.tenant_id)"
+				   "  UNION ALL"
+				   " SELECT event_id, endpoint_id FROM webhooks.dead_letters WHERE delivery_id = $1"
+				   "  UNION ALL"
+				   " SELECT event_id, endpoint_id FROM webhooks.attempts WHERE delivery_id = $1"
+				   " ) d JOIN webhooks.events e"
+				   " ON e.event_id = d.event_id AND e.tenant_id = coalesce($2, e.tenant_id)"
 				   " LIMIT 1", 2, arguments) == 0)
 		wh_refuse_unknown("delivery", delivery_id);
-	*event_id = *DatumGetUUIDP(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-	*endpoint_id = *DatumGetUUIDP(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
+	*event_id = *DatumGetUUIDP(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1,
+											 &isnull));
+	*endpoint_id = *DatumGetUUIDP(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2,
+												&isnull));
 }
 
 /* Against remove_endpoint: what is queued for an endpoint that is gone would never be sent. */
@@ -49,7 +55,8 @@ lock_endpoint_row(const pg_uuid_t *endpoint_id)
 {
 	WhArgument	arguments[] = {{UUIDOID, UUIDPGetDatum(endpoint_id)}, tenant_argument()};
 
-	if (wh_execute("SELECT FROM webhooks.endpoints WHERE endpoint_id = $1 AND tenant_id = coalesce($2, tenant_id)"
+	if (wh_execute("SELECT FROM webhooks.endpoints"
+				   " WHERE endpoint_id = $1 AND tenant_id = coalesce($2, tenant_id)"
 				   " FOR KEY SHARE", 2, arguments) == 0)
 		wh_refuse_unknown("endpoint", endpoint_id);
 }
@@ -66,13 +73,16 @@ wh_sql_replay_delivery(PG_FUNCTION_ARGS)
 	lock_endpoint_row(&endpoint_id);
 	{
 		WhArgument	arguments[] = {
-			{UUIDOID, UUIDPGetDatum(delivery_id)}, {UUIDOID, UUIDPGetDatum(&event_id)}, {UUIDOID, UUIDPGetDatum(&endpoint_id)}
+			{UUIDOID, UUIDPGetDatum(delivery_id)}, {UUIDOID, UUIDPGetDatum(&event_id)},
+			{UUIDOID, UUIDPGetDatum(&endpoint_id)}
 		};
 
 		wh_execute("DELETE FROM webhooks.dead_letters WHERE delivery_id = $1", 1, arguments);
-		wh_execute("INSERT INTO webhooks.queue (delivery_id, event_id, endpoint_id, due_at, attempts)"
+		wh_execute("INSERT INTO webhooks.queue"
+				   " (delivery_id, event_id, endpoint_id, due_at, attempts)"
 				   " VALUES ($1, $2, $3, clock_timestamp(), 0)"
-				   " ON CONFLICT (delivery_id) DO UPDATE SET due_at = excluded.due_at, attempts = 0", 3, arguments);
+				   " ON CONFLICT (delivery_id)"
+				   " DO UPDATE SET due_at = excluded.due_at, attempts = 0", 3, arguments);
 	}
 	SPI_finish();
 	wh_wake_endpoint(&endpoint_id, GetCurrentTransactionStartTimestamp());
@@ -84,7 +94,8 @@ wh_sql_replay_failed(PG_FUNCTION_ARGS)
 {
 	pg_uuid_t  *endpoint_id = wh_uuid_argument(fcinfo, 0, "endpoint_id");
 	WhArgument	arguments[] = {
-		{UUIDOID, UUIDPGetDatum(endpoint_id)}, {TIMESTAMPTZOID, PG_GETARG_DATUM(1)}, {TIMESTAMPTZOID, PG_GETARG_DATUM(2)}
+		{UUIDOID, UUIDPGetDatum(endpoint_id)}, {TIMESTAMPTZOID, PG_GETARG_DATUM(1)},
+		{TIMESTAMPTZOID, PG_GETARG_DATUM(2)}
 	};
 	uint64		count;
 
@@ -98,8 +109,10 @@ wh_sql_replay_failed(PG_FUNCTION_ARGS)
 	count = wh_execute("WITH dead AS (DELETE FROM webhooks.dead_letters"
 					   "  WHERE endpoint_id = $1 AND dead_at >= $2 AND dead_at <= $3"
 					   "  RETURNING delivery_id, event_id, endpoint_id)"
-					   " INSERT INTO webhooks.queue (delivery_id, event_id, endpoint_id, due_at, attempts)"
-					   " SELECT delivery_id, event_id, endpoint_id, clock_timestamp(), 0 FROM dead ORDER BY delivery_id",
+					   " INSERT INTO webhooks.queue"
+					   " (delivery_id, event_id, endpoint_id, due_at, attempts)"
+					   " SELECT delivery_id, event_id, endpoint_id, clock_timestamp(), 0"
+					   " FROM dead ORDER BY delivery_id",
 					   3, arguments);
 	SPI_finish();
 	if (count > 0)
@@ -114,7 +127,8 @@ wh_sql_discard_dead_letter(PG_FUNCTION_ARGS)
 	WhArgument	arguments[] = {{UUIDOID, UUIDPGetDatum(delivery_id)}, tenant_argument()};
 
 	SPI_connect();
-	if (wh_execute("DELETE FROM webhooks.dead_letters WHERE delivery_id = $1 AND tenant_id = coalesce($2, tenant_id)",
+	if (wh_execute("DELETE FROM webhooks.dead_letters"
+				   " WHERE delivery_id = $1 AND tenant_id = coalesce($2, tenant_id)",
 				   2, arguments) == 0)
 		wh_refuse_unknown("dead letter", delivery_id);
 	SPI_finish();

@@ -1,5 +1,6 @@
 /*
- * The tenant rule and the error classes of the SQL interface stand here once, so that every function keeps them alike.
+ * The tenant rule and the error classes of the SQL interface stand here once, so that every
+ * function keeps them alike.
  */
 #include "postgres.h"
 

@@ -13,8 +13,8 @@
 extern const char *wh_session_tenant(void);
 
 /*
- * The tenant a call is about: the one it names (NULL when it names none), else the session's, else ''. Raises 42501 when it names another
- * than the session's.
+ * The tenant a call is about: the one it names (NULL when it names none), else the session's, else
+ * ''. Raises 42501 when it names another than the session's.
  */
 extern char *wh_tenant_named(const char *tenant_id);
 
@@ -35,8 +35,8 @@ typedef struct WhArgument
 } WhArgument;
 
 /*
- * Runs a statement; the caller is connected to SPI. Returns the number of rows processed. Qualified names only: search_path is what
- * the SQL declaration of the calling function sets.
+ * Runs a statement; the caller is connected to SPI. Returns the number of rows processed. Qualified
+ * names only: search_path is what the SQL declaration of the calling function sets.
  */
 extern uint64 wh_execute(const char *sql, int count, const WhArgument *arguments);
 

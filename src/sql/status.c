@@ -41,7 +41,8 @@ wh_sql_announce(PG_FUNCTION_ARGS)
 	if (!wh_shmem_available())
 		ereport(NOTICE,
 				(errmsg("webhooks is not preloaded: no background worker will deliver"),
-				 errhint("Add webhooks to shared_preload_libraries and restart the server, or CALL webhooks.deliver_due().")));
+				 errhint("Add webhooks to shared_preload_libraries and restart the server, "
+						 "or CALL webhooks.deliver_due().")));
 	wh_wake_launcher(MyDatabaseId);
 	PG_RETURN_VOID();
 }

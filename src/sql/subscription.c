@@ -1,9 +1,11 @@
 /*
- * Tenants' endpoints, read once and kept until an endpoint changes anywhere: the trigger on endpoints invalidates their relation, and
- * that message reaches every session before its next dispatch.
+ * Tenants' endpoints, read once and kept until an endpoint changes anywhere: the trigger on
+ * endpoints invalidates their relation, and that message reaches every session before its next
+ * dispatch.
  *
- * The table is read with the newest snapshot, not the transaction's: what an old REPEATABLE READ snapshot shows must not stay in the
- * cache for the transactions after it. It is read below the executor, so no privilege on it is needed and no operator is looked up.
+ * The table is read with the newest snapshot, not the transaction's: what an old REPEATABLE READ
+ * snapshot shows must not stay in the cache for the transactions after it. It is read below the
+ * executor, so no privilege on it is needed and no operator is looked up.
  */
 #include "postgres.h"
 
@@ -82,7 +84,8 @@ start_afresh(void)
 {
 	if (cache_context == NULL)
 	{
-		cache_context = AllocSetContextCreate(CacheMemoryContext, "webhooks subscriptions", ALLOCSET_DEFAULT_SIZES);
+		cache_context = AllocSetContextCreate(CacheMemoryContext, "webhooks subscriptions",
+											  ALLOCSET_DEFAULT_SIZES);
 		CacheRegisterRelcacheCallback(on_relcache_invalidation, (Datum) 0);
 	}
 	tenants = NULL;				/* until all of it is there again */

@@ -1,5 +1,6 @@
 /*
- * Which endpoints take an event, from a cache in the session: dispatch asks thousands of times between two changes.
+ * Which endpoints take an event, from a cache in the session: dispatch asks thousands of times
+ * between two changes.
  */
 #ifndef WH_SQL_SUBSCRIPTION_H
 #define WH_SQL_SUBSCRIPTION_H
@@ -8,10 +9,14 @@
 
 #include "utils/uuid.h"
 
-/* Results are as of the last commit, with what this transaction changed, and good until the next call here. */
+/*
+ * Results are as of the last commit, with what this transaction changed, and good until the next
+ * call here.
+ */
 
 /* The endpoints of the tenant that take events of the type; returns their number. */
-extern int	wh_subscribers(const char *tenant_id, const char *event_type, const pg_uuid_t **endpoint_ids);
+extern int	wh_subscribers(const char *tenant_id, const char *event_type,
+						   const pg_uuid_t **endpoint_ids);
 
 typedef enum WhEndpointStanding
 {

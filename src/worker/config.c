@@ -1,6 +1,6 @@
 /*
- * Options are kept until an endpoint changes anywhere: the trigger on endpoints invalidates their relation, and every transaction begins
- * with the invalidations that came in.
+ * Options are kept until an endpoint changes anywhere: the trigger on endpoints invalidates their
+ * relation, and every transaction begins with the invalidations that came in.
  */
 #include "postgres.h"
 
@@ -20,12 +20,15 @@ static WhStatement config_statement = {
 	" ARRAY(SELECT h.key || ': ' || h.value FROM jsonb_each_text(e.headers) h),"
 	" ARRAY(SELECT s.secret FROM webhooks.endpoint_secrets s WHERE s.endpoint_id = e.endpoint_id"
 	"  ORDER BY s.expires_at DESC NULLS FIRST, s.created_at DESC),"
-	" ARRAY(SELECT coalesce(s.expires_at, 'infinity') FROM webhooks.endpoint_secrets s WHERE s.endpoint_id = e.endpoint_id"
+	" ARRAY(SELECT coalesce(s.expires_at, 'infinity') FROM webhooks.endpoint_secrets s"
+	" WHERE s.endpoint_id = e.endpoint_id"
 	"  ORDER BY s.expires_at DESC NULLS FIRST, s.created_at DESC),"
 	" CASE WHEN e.retry_schedule IS NOT NULL THEN"
-	"  ARRAY(SELECT (EXTRACT(epoch FROM w) * 1000)::bigint FROM unnest(e.retry_schedule) WITH ORDINALITY u(w, i) ORDER BY i) END,"
+	"  ARRAY(SELECT (EXTRACT(epoch FROM w) * 1000)::bigint"
+	" FROM unnest(e.retry_schedule) WITH ORDINALITY u(w, i) ORDER BY i) END,"
 	" e.retry_on, (EXTRACT(epoch FROM e.timeout) * 1000)::integer, e.max_in_flight"
-	" FROM unnest($1) WITH ORDINALITY p(endpoint_id, n) JOIN webhooks.endpoints e ON e.endpoint_id = p.endpoint_id",
+	" FROM unnest($1) WITH ORDINALITY p(endpoint_id, n)"
+	" JOIN webhooks.endpoints e ON e.endpoint_id = p.endpoint_id",
 	1, {UUIDARRAYOID}
 };
 
@@ -35,7 +38,8 @@ text_array(Datum datum, int *count)
 	Datum	   *items;
 	char	  **texts;
 
-	deconstruct_array(DatumGetArrayTypeP(datum), TEXTOID, -1, false, TYPALIGN_INT, &items, NULL, count);
+	deconstruct_array(DatumGetArrayTypeP(datum), TEXTOID, -1, false, TYPALIGN_INT,
+					  &items, NULL, count);
 	texts = palloc(Max(1, *count) * sizeof(char *));
 	for (int i = 0; i < *count; i++)
 		texts[i] = TextDatumGetCString(items[i]);
@@ -49,8 +53,8 @@ read_keys(HeapTuple row, WhConfig *config, const char *endpoint_id)
 	Datum	   *expiries;
 	char	  **secrets = text_array(wh_value(row, 6), &config->key_count);
 
-	deconstruct_array(DatumGetArrayTypeP(wh_value(row, 7)), TIMESTAMPTZOID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE,
-					  &expiries, NULL, &config->key_count);
+	deconstruct_array(DatumGetArrayTypeP(wh_value(row, 7)), TIMESTAMPTZOID, 8, FLOAT8PASSBYVAL,
+					  TYPALIGN_DOUBLE, &expiries, NULL, &config->key_count);
 	config->keys = palloc0(Max(1, config->key_count) * sizeof(WhSigningKey));
 	for (int i = 0; i < config->key_count; i++)
 	{

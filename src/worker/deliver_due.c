@@ -1,5 +1,6 @@
 /*
- * CALL webhooks.deliver_due(): the engine run by hand in a session, for a server without workers, for cron, for tests.
+ * CALL webhooks.deliver_due(): the engine run by hand in a session, for a server without workers,
+ * for cron, for tests.
  *
  * It serves the endpoints whose shards no worker holds, so it does no harm beside running workers.
  */
@@ -31,7 +32,8 @@ static WhEngineCounts
 deliver(int64 max_deliveries, TimestampTz deadline)
 {
 	WhEngine   *engine = wh_engine_create(PortalContext,
-										  (WhEngineOptions) {.in_session = true, .max_deliveries = max_deliveries});
+										  (WhEngineOptions) {.in_session = true,
+										  .max_deliveries = max_deliveries});
 	WhEngineCounts counts;
 
 	PG_TRY();
@@ -90,7 +92,8 @@ wh_sql_deliver_due(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
 				 errmsg("deliver_due cannot run in a transaction block"),
-				 errdetail("It commits between fetching deliveries, sending them and recording the results."),
+				 errdetail("It commits between fetching deliveries, "
+						   "sending them and recording the results."),
 				 errhint("CALL it by itself, outside BEGIN and functions.")));
 
 	if (SPI_connect_ext(SPI_OPT_NONATOMIC) != SPI_OK_CONNECT)

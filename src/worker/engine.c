@@ -1,9 +1,10 @@
 /*
  * One thread, never blocked on a receiver and never in a transaction while a request is under way.
  *
- * A delivery is "in hand" from its fetch until its result is recorded. What is in hand is never fetched again, so nothing is in flight
- * twice; and no more than webhooks.max_in_flight are in hand, so no crash repeats more than that many. A result that cannot be
- * recorded stays in hand and is tried again: it is neither lost nor re-sent.
+ * A delivery is "in hand" from its fetch until its result is recorded. What is in hand is never
+ * fetched again, so nothing is in flight twice; and no more than webhooks.max_in_flight are in
+ * hand, so no crash repeats more than that many. A result that cannot be recorded stays in hand and
+ * is tried again: it is neither lost nor re-sent.
  */
 #include "postgres.h"
 
@@ -24,7 +25,8 @@
 #include "worker/scheduler.h"
 #include "worker/transport.h"
 
-#define LOCK_SPACE 0x5748		/* field 4 of an advisory lock's tag; pg_advisory_lock uses 1 and 2 */
+#define LOCK_SPACE 0x5748		/* field 4 of an advisory lock's tag; pg_advisory_lock uses 1 and
+								 * 2 */
 
 #define FLUSH_COUNT 256			/* results recorded at once, unless they wait longer than: */
 #define FLUSH_MS 10
@@ -64,7 +66,8 @@ struct WhEngine
 	int			result_count;
 	TimestampTz results_since;
 	TimestampTz record_not_before;
-	dlist_head	stuck;			/* in hand and answered, but could not be recorded: tried again one by one */
+	dlist_head	stuck;			/* in hand and answered, but could not be recorded: tried again one
+								 * by one */
 	TimestampTz stuck_at;
 	TimestampTz fetch_not_before;
 
@@ -204,7 +207,8 @@ take_wakes(WhEngine *e, TimestampTz now)
 	if (overflow)
 		e->look_wanted = true;
 	if ((e->look_wanted && now >= e->look_not_before) || now >= e->look_at)
-		look(e, now);			/* even with no shards: it is also how a dropped extension is noticed */
+		look(e, now);			/* even with no shards: it is also how a dropped extension is
+								 * noticed */
 }
 
 /* One process of a database is enough: that of the first shard. */
@@ -217,7 +221,8 @@ maintain(WhEngine *e, TimestampTz now)
 	if (now < e->maintain_at || (e->queue.shards & shard_bit(0)) == 0)
 		return;
 	result = wh_queue_maintain(&e->queue, &needed);
-	e->maintain_at = later(now, result != WH_TRANSACTION_DONE ? MAINTAIN_RETRY_MS : needed ? MAINTAIN_MS : LOOK_MS);
+	e->maintain_at = later(now, result != WH_TRANSACTION_DONE ? MAINTAIN_RETRY_MS :
+						   needed ? MAINTAIN_MS : LOOK_MS);
 	if (result == WH_TRANSACTION_NO_EXTENSION)
 		e->no_extension = true;
 }
@@ -302,18 +307,23 @@ append_signatures(StringInfo text, const WhDelivery *d, const char *id, int64 ti
 
 		if (key->expires_at <= d->attempted_at)
 			continue;
-		if (!wh_signature_v1(&key->key, id, timestamp_s, d->request.body, d->request.body_len, signature))
+		if (!wh_signature_v1(&key->key, id, timestamp_s, d->request.body, d->request.body_len,
+							 signature))
 			return false;
 		appendStringInfo(text, "%s%s", count++ > 0 ? " " : "", signature);
 	}
 	return count > 0;
 }
 
-/* Signs anew for each attempt: a receiver that checks the timestamp's age must take a late one. False: it cannot be signed. */
+/*
+ * Signs anew for each attempt: a receiver that checks the timestamp's age must take a late one.
+ * False: it cannot be signed.
+ */
 static bool
 make_headers(WhDelivery *d)
 {
-	int64		timestamp_s = d->attempted_at / USECS_PER_SEC + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY;
+	int64		timestamp_s = d->attempted_at / USECS_PER_SEC +
+		(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY;
 	char	   *id = DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&d->event_id)));
 	StringInfoData text;
 	int			offsets[3];
@@ -356,7 +366,8 @@ decide(const WhDelivery *d)
 		.jitter = wh_retry_jitter
 	};
 
-	return wh_retry_decide(&policy, &d->request.answer, d->attempt, pg_prng_double(&pg_global_prng_state));
+	return wh_retry_decide(&policy, &d->request.answer, d->attempt,
+						   pg_prng_double(&pg_global_prng_state));
 }
 
 /* The answer is in, or there will be none. */
@@ -412,8 +423,8 @@ keep_taken(WhEngine *e)
 }
 
 /*
- * A few at a time, with a look at the answers in between: fast receivers are then served over few connections, which is much
- * cheaper in libcurl, and slow ones still get as many as they may have.
+ * A few at a time, with a look at the answers in between: fast receivers are then served over few
+ * connections, which is much cheaper in libcurl, and slow ones still get as many as they may have.
  */
 static void
 send_some(WhEngine *e)
@@ -436,8 +447,8 @@ room(const WhEngine *e)
 }
 
 /*
- * A row that cannot be read must not hold up the others: after a failure the picked endpoints are read a row at a time, and
- * the row at which it fails is put off.
+ * A row that cannot be read must not hold up the others: after a failure the picked endpoints are
+ * read a row at a time, and the row at which it fails is put off.
  */
 static void
 fetch_singly(WhEngine *e, WhPick *picks, int count)
@@ -458,7 +469,8 @@ fetch_singly(WhEngine *e, WhPick *picks, int count)
 				note_result(e, wh_queue_put_off_next(&e->queue, endpoint), &e->fetch_not_before);
 
 				/* the more of its rows are bad, the more time is left to the others */
-				endpoint->next_at = later(GetCurrentTimestamp(), 10 << Min(endpoint->failures++, 10));
+				endpoint->next_at = later(GetCurrentTimestamp(),
+										  10 << Min(endpoint->failures++, 10));
 				break;
 			case WH_TRANSACTION_HINDERED:
 				untake(e, &picks[i], count - i);
@@ -477,7 +489,8 @@ fetch_due(WhEngine *e, TimestampTz now)
 	WhPick		picks[PICKS_MAX];
 	int			count;
 
-	if (e->draining || e->queue.shards == 0 || now < e->fetch_not_before || e->unsent_count >= SEND_AT_ONCE)
+	if (e->draining || e->queue.shards == 0 || now < e->fetch_not_before ||
+		e->unsent_count >= SEND_AT_ONCE)
 		return;
 	count = wh_scheduler_pick(e->queue.scheduler, now, room(e), picks, PICKS_MAX);
 	if (count == 0)
@@ -570,7 +583,8 @@ static void
 record_results(WhEngine *e, TimestampTz now)
 {
 	while (e->result_count > 0 && !e->no_extension && now >= e->record_not_before &&
-		   (e->result_count >= FLUSH_COUNT || e->in_flight == 0 || now >= later(e->results_since, FLUSH_MS)))
+		   (e->result_count >= FLUSH_COUNT || e->in_flight == 0 ||
+			now >= later(e->results_since, FLUSH_MS)))
 	{
 		WhDelivery *batch[FLUSH_COUNT];
 		int			count = 0;
@@ -646,7 +660,8 @@ wait_time(WhEngine *e, long ms)
 	if (e->unsent_count > 0 && !e->draining)
 		ms = 0;
 	if (e->result_count > 0)
-		ms = until(now, Max(e->record_not_before, e->in_flight == 0 ? now : later(e->results_since, FLUSH_MS)), ms);
+		ms = until(now, Max(e->record_not_before,
+							e->in_flight == 0 ? now : later(e->results_since, FLUSH_MS)), ms);
 	if (!dlist_is_empty(&e->stuck))
 		ms = until(now, e->stuck_at, ms);
 	if (e->wanted & ~e->owned)
@@ -733,17 +748,21 @@ wh_engine_reload(WhEngine *e)
 WhEngine *
 wh_engine_create(MemoryContext parent, WhEngineOptions options)
 {
-	MemoryContext context = AllocSetContextCreate(parent, "webhooks engine", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext context = AllocSetContextCreate(parent, "webhooks engine",
+												  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext before = MemoryContextSwitchTo(context);
 	WhEngine   *e = palloc0(sizeof(WhEngine));
-	HASHCTL		ctl = {.keysize = sizeof(pg_uuid_t), .entrysize = sizeof(WhInHand), .hcxt = context};
+	HASHCTL		ctl = {
+		.keysize = sizeof(pg_uuid_t), .entrysize = sizeof(WhInHand), .hcxt = context
+	};
 
 	e->options = options;
 	e->context = context;
 	e->queue.in_session = options.in_session;
 	e->queue.context = context;
 	e->queue.scheduler = wh_scheduler_create(context);
-	e->queue.in_hand = hash_create("webhooks in hand", 1024, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	e->queue.in_hand = hash_create("webhooks in hand", 1024, &ctl,
+								   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	dlist_init(&e->taken);
 	dlist_init(&e->unsent);
 	dlist_init(&e->results);
@@ -761,7 +780,8 @@ wh_engine_create(MemoryContext parent, WhEngineOptions options)
 	e->wait_set = CreateWaitEventSet(context, 3);
 	AddWaitEventToSet(e->wait_set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
 	AddWaitEventToSet(e->wait_set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
-	AddWaitEventToSet(e->wait_set, WL_SOCKET_READABLE, wh_transport_descriptor(e->transport), NULL, NULL);
+	AddWaitEventToSet(e->wait_set, WL_SOCKET_READABLE, wh_transport_descriptor(e->transport),
+					  NULL, NULL);
 	MemoryContextSwitchTo(before);
 	return e;
 }
@@ -772,7 +792,10 @@ wh_engine_destroy(WhEngine *e)
 	HASH_SEQ_STATUS scan;
 	WhInHand   *entry;
 
-	/* what was answered and not recorded still holds an exchange that is in none of the transport's lists */
+	/*
+	 * what was answered and not recorded still holds an exchange that is in none of the transport's
+	 * lists
+	 */
 	hash_seq_init(&scan, e->queue.in_hand);
 	while ((entry = hash_seq_search(&scan)) != NULL)
 		if (entry->delivery->answered)

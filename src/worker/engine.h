@@ -1,6 +1,7 @@
 /*
- * The delivery engine: the loop that joins scheduler, queue and transport, and the only part that knows both the database and the
- * network. A background worker runs it for ever, CALL deliver_due() until nothing is due.
+ * The delivery engine: the loop that joins scheduler, queue and transport, and the only part that
+ * knows both the database and the network. A background worker runs it for ever, CALL deliver_due()
+ * until nothing is due.
  */
 #ifndef WH_WORKER_ENGINE_H
 #define WH_WORKER_ENGINE_H
@@ -28,12 +29,15 @@ typedef struct WhEngineCounts
 /* Allocated in a child of context. Raises when libcurl or descriptors are not to be had. */
 extern WhEngine *wh_engine_create(MemoryContext context, WhEngineOptions options);
 
-/* Gives back locks, connections and memory. What is in flight is forgotten: its rows are still queued. */
+/*
+ * Gives back locks, connections and memory. What is in flight is forgotten: its rows are still
+ * queued.
+ */
 extern void wh_engine_destroy(WhEngine *engine);
 
 /*
- * Asks to serve just these shards. Those no longer wanted are given up once nothing of them is in hand; those
- * wanted and free are taken, now or as soon as their owner lets go.
+ * Asks to serve just these shards. Those no longer wanted are given up once nothing of them is in
+ * hand; those wanted and free are taken, now or as soon as their owner lets go.
  */
 extern void wh_engine_want(WhEngine *engine, uint64 shards);
 
@@ -41,12 +45,15 @@ extern void wh_engine_want(WhEngine *engine, uint64 shards);
 extern void wh_engine_reload(WhEngine *engine);
 
 /*
- * One round: take in what is new, record results, fetch, send, and wait for at most max_wait_ms. Returns false when the
- * database lacks the extension.
+ * One round: take in what is new, record results, fetch, send, and wait for at most max_wait_ms.
+ * Returns false when the database lacks the extension.
  */
 extern bool wh_engine_step(WhEngine *engine, long max_wait_ms);
 
-/* Nothing is in flight or to be recorded, and nothing due that the engine knows of and may still send. */
+/*
+ * Nothing is in flight or to be recorded, and nothing due that the engine knows of and may still
+ * send.
+ */
 extern bool wh_engine_idle(WhEngine *engine);
 
 /* Starts no further request, and waits until the present ones are recorded, or the time is over. */

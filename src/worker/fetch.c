@@ -1,9 +1,10 @@
 /*
- * Reads due rows and their events. Every delivery passes here, so the rows are read from the indexes themselves: a query for them costs
- * twice as much.
+ * Reads due rows and their events. Every delivery passes here, so the rows are read from the
+ * indexes themselves: a query for them costs twice as much.
  *
- * A delivery costs no write until it is over: whoever holds the endpoint's shard may send it, and the row stays in the queue until its end
- * is recorded. A crash between the request and the record sends it once more, with the same webhook-id.
+ * A delivery costs no write until it is over: whoever holds the endpoint's shard may send it, and
+ * the row stays in the queue until its end is recorded. A crash between the request and the record
+ * sends it once more, with the same webhook-id.
  */
 #include "postgres.h"
 
@@ -88,7 +89,8 @@ get(TupleTableSlot *slot, int column)
 static Reader *
 partition_reader(Fetch *fetch, const pg_uuid_t *event_id)
 {
-	Relation	partition = wh_open_partition(fetch->events, UUIDPGetDatum(event_id), AccessShareLock);
+	Relation	partition = wh_open_partition(fetch->events, UUIDPGetDatum(event_id),
+											  AccessShareLock);
 	Reader	   *reader;
 	ListCell   *cell;
 
@@ -105,8 +107,10 @@ partition_reader(Fetch *fetch, const pg_uuid_t *event_id)
 	if (!OidIsValid(partition->rd_pkindex))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("partition webhooks.%s has no primary key", RelationGetRelationName(partition)),
-				 errhint("ALTER TABLE webhooks.%s ADD PRIMARY KEY (event_id).", RelationGetRelationName(partition))));
+				 errmsg("partition webhooks.%s has no primary key",
+						RelationGetRelationName(partition)),
+				 errhint("ALTER TABLE webhooks.%s ADD PRIMARY KEY (event_id).",
+						 RelationGetRelationName(partition))));
 	reader = open_reader(partition, partition->rd_pkindex, 1);
 	fetch->partitions = lappend(fetch->partitions, reader);
 	return reader;
@@ -121,7 +125,8 @@ read_event(Fetch *fetch, const pg_uuid_t *event_id)
 
 	ScanKeyInit(&key, EVENTS_EVENT_ID, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(event_id));
 	index_rescan(reader->scan, &key, 1, NULL, 0);
-	return index_getnext_slot(reader->scan, ForwardScanDirection, reader->slot) ? reader->slot : NULL;
+	return index_getnext_slot(reader->scan, ForwardScanDirection, reader->slot) ?
+		reader->slot : NULL;
 }
 
 static WhDelivery *
@@ -129,17 +134,20 @@ make_delivery(Fetch *fetch, WhEndpoint *endpoint, TupleTableSlot *row, TupleTabl
 {
 	char	   *event_type = TextDatumGetCString(get(event, EVENTS_EVENT_TYPE));
 	Jsonb	   *payload = DatumGetJsonbP(get(event, EVENTS_PAYLOAD));
-	int64		occurred_at_us = DatumGetTimestampTz(get(event, EVENTS_OCCURRED_AT)) + UNIX_EPOCH_US;
+	int64		occurred_at_us = DatumGetTimestampTz(get(event, EVENTS_OCCURRED_AT)) +
+		UNIX_EPOCH_US;
 	StringInfo	text = &fetch->payload;
 	WhDelivery *d;
 
 	resetStringInfo(text);
 	(void) JsonbToCString(text, &payload->root, VARSIZE(payload));
 	d = MemoryContextAllocExtended(fetch->queue->context, offsetof(WhDelivery, body) +
-								   wh_body_standard_bound(strlen(event_type), text->len), MCXT_ALLOC_HUGE);
+								   wh_body_standard_bound(strlen(event_type), text->len),
+								   MCXT_ALLOC_HUGE);
 	memset(d, 0, offsetof(WhDelivery, body));
 	d->request.body = d->body;
-	d->request.body_len = wh_body_standard(d->body, event_type, occurred_at_us, text->data, text->len);
+	d->request.body_len = wh_body_standard(d->body, event_type, occurred_at_us,
+										   text->data, text->len);
 	d->delivery_id = *DatumGetUUIDP(get(row, QUEUE_DELIVERY_ID));
 	d->event_id = *DatumGetUUIDP(get(row, QUEUE_EVENT_ID));
 	d->attempt = DatumGetInt32(get(row, QUEUE_ATTEMPTS)) + 1;
@@ -151,7 +159,10 @@ make_delivery(Fetch *fetch, WhEndpoint *endpoint, TupleTableSlot *row, TupleTabl
 
 /* ---- the queue ---- */
 
-/* Rows of the endpoint past its cursor, in order: endpoint_id = … AND (due_at, delivery_id) > (…, …). */
+/*
+ * Rows of the endpoint past its cursor, in order:
+ * endpoint_id = … AND (due_at, delivery_id) > (…, …).
+ */
 static void
 start_at_cursor(Reader *reader, const WhEndpoint *e)
 {
@@ -163,11 +174,14 @@ start_at_cursor(Reader *reader, const WhEndpoint *e)
 	static ScanKeyData row[2];
 	ScanKeyData keys[2];
 
-	ScanKeyEntryInitialize(&row[0], SK_ROW_MEMBER, DUE_AT, BTGreaterStrategyNumber, InvalidOid, InvalidOid,
-						   F_TIMESTAMPTZ_CMP, TimestampTzGetDatum(e->cursor.due_at));
-	ScanKeyEntryInitialize(&row[1], SK_ROW_MEMBER | SK_ROW_END, DELIVERY_ID, BTGreaterStrategyNumber, InvalidOid, InvalidOid,
-						   F_UUID_CMP, UUIDPGetDatum(&e->cursor.delivery_id));
-	ScanKeyInit(&keys[0], ENDPOINT_ID, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(&e->endpoint_id));
+	ScanKeyEntryInitialize(&row[0], SK_ROW_MEMBER, DUE_AT, BTGreaterStrategyNumber,
+						   InvalidOid, InvalidOid, F_TIMESTAMPTZ_CMP,
+						   TimestampTzGetDatum(e->cursor.due_at));
+	ScanKeyEntryInitialize(&row[1], SK_ROW_MEMBER | SK_ROW_END, DELIVERY_ID,
+						   BTGreaterStrategyNumber, InvalidOid, InvalidOid, F_UUID_CMP,
+						   UUIDPGetDatum(&e->cursor.delivery_id));
+	ScanKeyInit(&keys[0], ENDPOINT_ID, BTEqualStrategyNumber, F_UUID_EQ,
+				UUIDPGetDatum(&e->endpoint_id));
 	memset(&keys[1], 0, sizeof(ScanKeyData));
 	keys[1].sk_flags = SK_ROW_HEADER;
 	keys[1].sk_attno = DUE_AT;
@@ -237,7 +251,8 @@ static WhStatement postpone_statement = {
 };
 
 /*
- * A dump being restored brings the queue before the events, so a row without its event is left for later, not given up.
+ * A dump being restored brings the queue before the events, so a row without its event is left for
+ * later, not given up.
  */
 static void
 postpone_missing(Fetch *fetch)
@@ -248,7 +263,8 @@ postpone_missing(Fetch *fetch)
 		return;
 	ereport(LOG,
 			(errmsg("webhooks: %d queued deliveries have no event, such as %s; looking again in %d seconds",
-					fetch->missing, DatumGetCString(DirectFunctionCall1(uuid_out, fetch->missing_ids[0])),
+					fetch->missing,
+					DatumGetCString(DirectFunctionCall1(uuid_out, fetch->missing_ids[0])),
 					MISSING_EVENT_WAIT_S)));
 	arguments[0] = wh_array(UUIDOID, fetch->missing_ids, NULL, fetch->missing);
 	arguments[1] = TimestampTzGetDatum(fetch->now + MISSING_EVENT_WAIT_S * USECS_PER_SEC);
@@ -271,7 +287,8 @@ fetch_rows(void *state)
 
 	wh_config_load(fetch->queue->scheduler, fetch->picks, fetch->count, fetch->queue->context);
 	fetch->events = table_open(wh_table("events"), AccessShareLock);
-	queue = open_reader(table_open(wh_table("queue"), AccessShareLock), wh_table("queue_endpoint_id_due_at_idx"), 2);
+	queue = open_reader(table_open(wh_table("queue"), AccessShareLock),
+						wh_table("queue_endpoint_id_due_at_idx"), 2);
 	for (int i = 0; i < fetch->count; i++)
 		read_endpoint(fetch, queue, &fetch->picks[i]);
 
@@ -283,7 +300,8 @@ fetch_rows(void *state)
 }
 
 WhTransactionResult
-wh_queue_fetch(WhQueue *queue, WhPick *picks, int count, void (*take) (WhDelivery *, void *), void *state)
+wh_queue_fetch(WhQueue *queue, WhPick *picks, int count,
+			   void (*take) (WhDelivery *, void *), void *state)
 {
 	Fetch		fetch = {
 		.queue = queue, .picks = picks, .count = count, .take = take, .state = state,
@@ -309,14 +327,16 @@ put_off_next(void *state)
 {
 	WhEndpoint *e = state;
 	Datum		arguments[3] = {
-		UUIDPGetDatum(&e->endpoint_id), TimestampTzGetDatum(e->cursor.due_at), UUIDPGetDatum(&e->cursor.delivery_id)
+		UUIDPGetDatum(&e->endpoint_id), TimestampTzGetDatum(e->cursor.due_at),
+		UUIDPGetDatum(&e->cursor.delivery_id)
 	};
 
 	wh_statement_execute(&put_off_statement, arguments, false, SPI_OK_UPDATE_RETURNING);
 	for (uint64 i = 0; i < SPI_processed; i++)
 		ereport(WARNING,
 				(errmsg("webhooks: delivery %s cannot be read; trying again in an hour",
-						DatumGetCString(DirectFunctionCall1(uuid_out, wh_value(SPI_tuptable->vals[i], 1))))));
+						DatumGetCString(DirectFunctionCall1(uuid_out,
+															wh_value(SPI_tuptable->vals[i], 1))))));
 }
 
 WhTransactionResult

@@ -1,9 +1,11 @@
 /*
- * The launcher: sees to it that each database that has the extension has its workers, without being told their names.
+ * The launcher: sees to it that each database that has the extension has its workers, without being
+ * told their names.
  *
- * Which databases have the extension is written in each of them, and a process can look into one database only, so the launcher
- * starts a first worker everywhere, and a worker that finds no extension says so and ends. After that nothing is asked again
- * until CREATE EXTENSION commits somewhere, or a database appears.
+ * Which databases have the extension is written in each of them, and a process can look into one
+ * database only, so the launcher starts a first worker everywhere, and a worker that finds no
+ * extension says so and ends. After that nothing is asked again until CREATE EXTENSION commits
+ * somewhere, or a database appears.
  */
 #include "postgres.h"
 
@@ -188,7 +190,8 @@ start_worker(Database *db, int number, TimestampTz now)
 		ereport(LOG,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("webhooks: no background worker slot is free for database %u", db->oid),
-				 errhint("Raise max_worker_processes; the launcher tries again every few seconds.")));
+				 errhint("Raise max_worker_processes; "
+						 "the launcher tries again every few seconds.")));
 	complained = true;
 }
 
@@ -309,7 +312,8 @@ wh_launcher_main(Datum arg)
 			listed_at = now;
 		}
 		ms = tend();
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms, PG_WAIT_EXTENSION);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms,
+						 PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 	}

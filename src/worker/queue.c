@@ -12,7 +12,9 @@
 WhTransactionResult
 wh_queue_transact(WhQueue *queue, const char *activity, void (*work) (void *), void *state)
 {
-	WhTransaction tx = {.in_session = queue->in_session, .activity = activity, .work = work, .state = state};
+	WhTransaction tx = {
+		.in_session = queue->in_session, .activity = activity, .work = work, .state = state
+	};
 
 	return wh_transact(&tx);
 }
@@ -20,7 +22,8 @@ wh_queue_transact(WhQueue *queue, const char *activity, void (*work) (void *), v
 /* Skips from endpoint to endpoint in the index: endpoints with nothing queued cost nothing. */
 static WhStatement look_statement = {
 	"WITH RECURSIVE e AS ("
-	" (SELECT endpoint_id, due_at FROM webhooks.queue ORDER BY endpoint_id, due_at, delivery_id LIMIT 1)"
+	" (SELECT endpoint_id, due_at FROM webhooks.queue"
+	" ORDER BY endpoint_id, due_at, delivery_id LIMIT 1)"
 	" UNION ALL"
 	" SELECT n.endpoint_id, n.due_at FROM e CROSS JOIN LATERAL"
 	"  (SELECT q.endpoint_id, q.due_at FROM webhooks.queue q WHERE q.endpoint_id > e.endpoint_id"

@@ -1,6 +1,7 @@
 /*
- * The database side of delivering: reads what is due, records what came of it. Every function here is a short transaction of
- * its own, so none may be called within one (save CALL deliver_due's, which these commit).
+ * The database side of delivering: reads what is due, records what came of it. Every function here
+ * is a short transaction of its own, so none may be called within one (save CALL deliver_due's,
+ * which these commit).
  */
 #ifndef WH_WORKER_QUEUE_H
 #define WH_WORKER_QUEUE_H
@@ -13,7 +14,8 @@
 #include "worker/transaction.h"
 #include "worker/transport.h"
 
-#define WH_HEADERS_FIXED 8		/* what the engine adds to an endpoint's own headers, and the closing NULL */
+#define WH_HEADERS_FIXED 8		/* what the engine adds to an endpoint's own headers, and the
+								 * closing NULL */
 
 /* A queue row that this process has taken, from the fetch until its result is recorded. */
 typedef struct WhDelivery
@@ -53,24 +55,28 @@ typedef struct WhInHand
 } WhInHand;
 
 /* Runs work in a transaction of its own; for the functions below. */
-extern WhTransactionResult wh_queue_transact(WhQueue *queue, const char *activity, void (*work) (void *state), void *state);
+extern WhTransactionResult wh_queue_transact(WhQueue *queue, const char *activity,
+											 void (*work) (void *state), void *state);
 
 /* Wakes each endpoint of the queue's shards that has a row, as of its earliest. */
 extern WhTransactionResult wh_queue_look(WhQueue *queue);
 
 /*
- * Reads due rows of the picked endpoints, advances their cursors and next times, and calls take for each row with its event, its body
- * ready. Loads the endpoints' options where they are out of date. take must not touch the database.
+ * Reads due rows of the picked endpoints, advances their cursors and next times, and calls take for
+ * each row with its event, its body ready. Loads the endpoints' options where they are out of date.
+ * take must not touch the database.
  */
 extern WhTransactionResult wh_queue_fetch(WhQueue *queue, WhPick *picks, int count,
-										  void (*take) (WhDelivery *delivery, void *state), void *state);
+										  void (*take) (WhDelivery *delivery, void *state),
+										  void *state);
 
 /* Puts off by an hour the endpoint's next due row: it cannot be read. */
 extern WhTransactionResult wh_queue_put_off_next(WhQueue *queue, WhEndpoint *endpoint);
 
 /*
- * Records results, all or none: the attempts, and the end of each delivery or its next time. When a row is gone from the queue
- * (cancelled meanwhile), what was not a success is recorded as cancelled, in verdict.outcome too.
+ * Records results, all or none: the attempts, and the end of each delivery or its next time. When a
+ * row is gone from the queue (cancelled meanwhile), what was not a success is recorded as
+ * cancelled, in verdict.outcome too.
  */
 extern WhTransactionResult wh_queue_record(WhQueue *queue, WhDelivery **results, int count);
 

@@ -1,8 +1,9 @@
 /*
  * Writes down what came of a batch of requests, in one transaction: all of it or nothing.
  *
- * What every delivery needs (its queue row deleted, its attempt inserted) is done on the rows themselves; what only failures need is
- * SQL. A row that is no longer where it was fetched was changed or removed by somebody else meanwhile, and is looked up by its id.
+ * What every delivery needs (its queue row deleted, its attempt inserted) is done on the rows
+ * themselves; what only failures need is SQL. A row that is no longer where it was fetched was
+ * changed or removed by somebody else meanwhile, and is looked up by its id.
  */
 #include "postgres.h"
 
@@ -59,9 +60,10 @@ delete_in_place(Relation rel, TupleTableSlot *slot, const WhDelivery *d)
 
 	/* the place may have been given to another row since */
 	return table_tuple_fetch_row_version(rel, &row, GetActiveSnapshot(), slot) &&
-		memcmp(DatumGetUUIDP(slot_getattr(slot, QUEUE_DELIVERY_ID, &isnull)), &d->delivery_id, UUID_LEN) == 0 &&
-		table_tuple_delete(rel, &row, GetCurrentCommandId(true), GetActiveSnapshot(), InvalidSnapshot, true, &failure,
-						   false) == TM_Ok;
+		memcmp(DatumGetUUIDP(slot_getattr(slot, QUEUE_DELIVERY_ID, &isnull)),
+			   &d->delivery_id, UUID_LEN) == 0 &&
+		table_tuple_delete(rel, &row, GetCurrentCommandId(true), GetActiveSnapshot(),
+						   InvalidSnapshot, true, &failure, false) == TM_Ok;
 }
 
 static WhStatement end_statement = {
@@ -101,7 +103,8 @@ end_deliveries(Record *record)
 
 static WhStatement retry_statement = {
 	"UPDATE webhooks.queue q SET due_at = r.due_at, attempts = r.attempts"
-	" FROM unnest($1, $2, $3) r(delivery_id, due_at, attempts) WHERE q.delivery_id = r.delivery_id RETURNING q.delivery_id",
+	" FROM unnest($1, $2, $3) r(delivery_id, due_at, attempts)"
+	" WHERE q.delivery_id = r.delivery_id RETURNING q.delivery_id",
 	3, {UUIDARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID}
 };
 
@@ -248,8 +251,10 @@ static void
 set_answer(WhInserter *row, const WhRequest *r)
 {
 	wh_inserter_set(row, ATTEMPTS_STATUS_CODE, Int32GetDatum(r->answer.status));
-	wh_inserter_set(row, ATTEMPTS_RESPONSE_HEADERS, headers_json(r->response_headers, r->response_headers_len));
-	wh_inserter_set_text(row, ATTEMPTS_RESPONSE_BODY, clean(r->response_body, r->response_body_len, r->response_body_cut));
+	wh_inserter_set(row, ATTEMPTS_RESPONSE_HEADERS,
+					headers_json(r->response_headers, r->response_headers_len));
+	wh_inserter_set_text(row, ATTEMPTS_RESPONSE_BODY,
+						 clean(r->response_body, r->response_body_len, r->response_body_cut));
 }
 
 static void
@@ -272,7 +277,8 @@ insert_attempt(WhInserter *row, const WhDelivery *d)
 	if (r->answer.status != 0)
 		set_answer(row, r);
 	if (r->remote_address[0])
-		wh_inserter_set(row, ATTEMPTS_REMOTE_ADDRESS, DirectFunctionCall1(inet_in, CStringGetDatum(r->remote_address)));
+		wh_inserter_set(row, ATTEMPTS_REMOTE_ADDRESS,
+						DirectFunctionCall1(inet_in, CStringGetDatum(r->remote_address)));
 	if (d->verdict.outcome == WH_RETRYING)
 		wh_inserter_set(row, ATTEMPTS_NEXT_ATTEMPT_AT, TimestampTzGetDatum(d->next_attempt_at));
 }
@@ -296,7 +302,8 @@ insert_attempts(Record *record)
 	for (int i = 0; i < record->count; i++)
 	{
 		WhDelivery *d = record->results[i];
-		Relation	partition = wh_open_partition(parent, TimestampTzGetDatum(d->attempted_at), RowExclusiveLock);
+		Relation	partition = wh_open_partition(parent, TimestampTzGetDatum(d->attempted_at),
+												  RowExclusiveLock);
 
 		if (partition == current)
 			table_close(partition, NoLock);	/* open already */
@@ -316,11 +323,12 @@ insert_attempts(Record *record)
 /* ---- failures ---- */
 
 static WhStatement dead_letters_statement = {
-	"INSERT INTO webhooks.dead_letters (delivery_id, event_id, endpoint_id, tenant_id, attempts, last_status_code, error_class,"
-	" last_error, dead_at, reason)"
-	" SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (delivery_id) DO NOTHING",
-	10, {UUIDARRAYOID, UUIDARRAYOID, UUIDARRAYOID, TEXTARRAYOID, INT4ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
-	TIMESTAMPTZARRAYOID, TEXTARRAYOID}
+	"INSERT INTO webhooks.dead_letters (delivery_id, event_id, endpoint_id, tenant_id, attempts,"
+	" last_status_code, error_class, last_error, dead_at, reason)"
+	" SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+	" ON CONFLICT (delivery_id) DO NOTHING",
+	10, {UUIDARRAYOID, UUIDARRAYOID, UUIDARRAYOID, TEXTARRAYOID, INT4ARRAYOID, INT4ARRAYOID,
+	TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID}
 };
 
 static const Oid dead_letter_types[10] = {
@@ -350,7 +358,8 @@ put_dead_letter(Columns *c, int n, const WhDelivery *d)
 	c->values[4][n] = Int32GetDatum(d->attempt);
 	c->values[5][n] = Int32GetDatum(d->request.answer.status);
 	c->nulls[5][n] = d->request.answer.status == 0;
-	c->values[6][n] = text_or_null(wh_error_class_name(d->request.answer.error_class), &c->nulls[6][n]);
+	c->values[6][n] = text_or_null(wh_error_class_name(d->request.answer.error_class),
+								   &c->nulls[6][n]);
 	c->values[7][n] = text_or_null(error_text(d), &c->nulls[7][n]);
 	c->values[8][n] = TimestampTzGetDatum(d->attempted_at + d->request.duration_us);
 	c->values[9][n] = CStringGetTextDatum(wh_dead_reason_name(d->verdict.reason));

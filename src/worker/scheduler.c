@@ -1,8 +1,9 @@
 /*
  * A hash table of endpoints, a list of the ready ones, a heap of the waiting ones.
  *
- * Endpoints about which nothing is known are kept for a while, for their options and their cursor, and the longest idle of them are dropped
- * when they are many: memory follows the endpoints at work, not the endpoints there are.
+ * Endpoints about which nothing is known are kept for a while, for their options and their cursor,
+ * and the longest idle of them are dropped when they are many: memory follows the endpoints at
+ * work, not the endpoints there are.
  */
 #include "postgres.h"
 
@@ -14,7 +15,8 @@
 #include "worker/scheduler.h"
 
 #define IDLE_MAX 16384
-#define TURN 8					/* rows an endpoint may have read when its turn comes: each turn costs a search */
+#define TURN 8					/* rows an endpoint may have read when its turn comes: each turn
+								 * costs a search */
 
 struct WhScheduler
 {
@@ -77,7 +79,8 @@ wh_scheduler_create(MemoryContext context)
 		.hcxt = context
 	};
 
-	s->endpoints = hash_create("webhooks endpoints", 1024, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	s->endpoints = hash_create("webhooks endpoints", 1024, &ctl,
+							   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	s->waiting = pairingheap_allocate(compare_next_at, NULL);
 	dlist_init(&s->ready);
 	dlist_init(&s->idle);

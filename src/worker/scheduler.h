@@ -1,9 +1,11 @@
 /*
- * Decides which endpoints are looked at next. In memory only, no database, no network; one in each delivering process.
+ * Decides which endpoints are looked at next. In memory only, no database, no network; one in each
+ * delivering process.
  *
- * Every endpoint that may have something due stands in one of three places: ready (a round-robin queue), waiting (for a time), or
- * idle (nothing known). A cursor remembers how far its part of the queue has been read, so that rows already taken, dead index entries
- * included, are not walked over again; a wake moves it back.
+ * Every endpoint that may have something due stands in one of three places: ready (a round-robin
+ * queue), waiting (for a time), or idle (nothing known). A cursor remembers how far its part of the
+ * queue has been read, so that rows already taken, dead index entries included, are not walked over
+ * again; a wake moves it back.
  */
 #ifndef WH_WORKER_SCHEDULER_H
 #define WH_WORKER_SCHEDULER_H
@@ -25,7 +27,10 @@ typedef struct WhSigningKey
 	TimestampTz expires_at;		/* DT_NOEND for the current one */
 } WhSigningKey;
 
-/* An endpoint's options as they were when a request was made with them: shared, counted, never changed. */
+/*
+ * An endpoint's options as they were when a request was made with them: shared, counted, never
+ * changed.
+ */
 typedef struct WhConfig
 {
 	int			references;
@@ -63,7 +68,8 @@ typedef struct WhEndpoint
 	pg_uuid_t	endpoint_id;	/* hash key: first */
 	WhConfig   *config;			/* NULL until loaded, or when it is out of date */
 	WhCursor	cursor;			/* the last queue row read */
-	TimestampTz next_at;		/* when the queue may have a row past the cursor that is due; DT_NOEND: none known */
+	TimestampTz next_at;		/* when the queue may have a row past the cursor that is due;
+								 * DT_NOEND: none known */
 	int			in_flight;		/* requests sent and not answered */
 	int			in_hand;		/* the same and those not yet recorded */
 	int			failures;		/* reads in succession that raised an error */
@@ -84,18 +90,23 @@ typedef struct WhPick
 extern WhScheduler *wh_scheduler_create(MemoryContext context);
 
 /* The endpoint may have a row due at due_at. DT_NOBEGIN: read its queue from the start. */
-extern void wh_scheduler_wake(WhScheduler *scheduler, const pg_uuid_t *endpoint_id, TimestampTz due_at);
+extern void wh_scheduler_wake(WhScheduler *scheduler, const pg_uuid_t *endpoint_id,
+							  TimestampTz due_at);
 
 /*
- * Picks up to max_picks ready endpoints, in turn, for at most room rows together. They stay out of all places until
- * wh_scheduler_place puts them back.
+ * Picks up to max_picks ready endpoints, in turn, for at most room rows together. They stay out of
+ * all places until wh_scheduler_place puts them back.
  */
-extern int	wh_scheduler_pick(WhScheduler *scheduler, TimestampTz now, int room, WhPick *picks, int max_picks);
+extern int	wh_scheduler_pick(WhScheduler *scheduler, TimestampTz now, int room,
+							  WhPick *picks, int max_picks);
 
 /* Puts an endpoint where its next_at and in_flight say. */
 extern void wh_scheduler_place(WhScheduler *scheduler, WhEndpoint *endpoint, TimestampTz now);
 
-/* The earliest time at which an endpoint becomes ready; now if one is; DT_NOEND when none is waiting. */
+/*
+ * The earliest time at which an endpoint becomes ready; now if one is; DT_NOEND when none is
+ * waiting.
+ */
 extern TimestampTz wh_scheduler_next(WhScheduler *scheduler, TimestampTz now);
 
 /* Options may have changed: all are loaded again when they are needed next. */

@@ -1,5 +1,6 @@
 /*
- * The least that is needed around SPI: a plan made once, a column read, a batch handed over as arrays.
+ * The least that is needed around SPI: a plan made once, a column read, a batch handed over as
+ * arrays.
  */
 #include "postgres.h"
 
@@ -52,5 +53,6 @@ wh_array(Oid element_type, Datum *values, bool *nulls, int count)
 	char		align;
 
 	get_typlenbyvalalign(element_type, &len, &byval, &align);
-	return PointerGetDatum(construct_md_array(values, nulls, 1, &count, &lower, element_type, len, byval, align));
+	return PointerGetDatum(construct_md_array(values, nulls, 1, &count, &lower, element_type,
+											  len, byval, align));
 }

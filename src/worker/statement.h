@@ -1,5 +1,6 @@
 /*
- * SQL statements of the delivering process: planned once, kept, and run inside a transaction of wh_transact.
+ * SQL statements of the delivering process: planned once, kept, and run inside a transaction of
+ * wh_transact.
  */
 #ifndef WH_WORKER_STATEMENT_H
 #define WH_WORKER_STATEMENT_H
@@ -19,8 +20,12 @@ typedef struct WhStatement
 	struct _SPI_plan *plan;
 } WhStatement;
 
-/* Raises an error when SPI's result is not the expected SPI_OK_… code. Rows are then in SPI_tuptable. */
-extern void wh_statement_execute(WhStatement *statement, Datum *values, bool read_only, int expected);
+/*
+ * Raises an error when SPI's result is not the expected SPI_OK_… code. Rows are then in
+ * SPI_tuptable.
+ */
+extern void wh_statement_execute(WhStatement *statement, Datum *values, bool read_only,
+								 int expected);
 
 /* A column, from 1, of a row of SPI_tuptable. wh_value is for those that cannot be NULL. */
 extern Datum wh_column(HeapTuple row, int number, bool *isnull);

@@ -1,8 +1,10 @@
 /*
- * Every touch of the database goes through wh_transact, so that none can be left open across the network, none runs under
- * somebody's search_path, and an error costs the work of one transaction and not the process.
+ * Every touch of the database goes through wh_transact, so that none can be left open across the
+ * network, none runs under somebody's search_path, and an error costs the work of one transaction
+ * and not the process.
  *
- * The planner is told to use the indexes: the queue's statistics are those of a moment at which it was empty or full.
+ * The planner is told to use the indexes: the queue's statistics are those of a moment at which it
+ * was empty or full.
  */
 #include "postgres.h"
 
@@ -24,7 +26,8 @@
 #include "utils/syscache.h"
 #include "worker/transaction.h"
 
-static volatile sig_atomic_t cancellable = false;	/* an error raised now would be caught, and lose nothing */
+static volatile sig_atomic_t cancellable = false;	/* an error raised now would be caught, and lose
+													 * nothing */
 static bool sigterm_held = false;
 
 void
@@ -71,7 +74,8 @@ extension_owner(void)
 static void
 set_local(const char *name, const char *value)
 {
-	(void) set_config_option(name, value, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	(void) set_config_option(name, value, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE,
+							 true, 0, false);
 }
 
 static void
@@ -139,7 +143,8 @@ run_caught(const WhTransaction *tx)
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
 		/* a session's own cancel is not ours to swallow */
-		if (tx->in_session && ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION)
+		if (tx->in_session &&
+			ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION)
 			ReThrowError(error);
 
 		/* no detail: it may show a row, and with it what an application or a receiver sent */

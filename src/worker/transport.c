@@ -1,9 +1,11 @@
 /*
- * libcurl's multi interface on an epoll set of its own, which the caller's wait includes as one descriptor.
+ * libcurl's multi interface on an epoll set of its own, which the caller's wait includes as one
+ * descriptor.
  *
- * An exchange (an easy handle with the buffers of an answer) is kept and used again, and so are connections, by libcurl.
- * The address rules are asked twice: before a socket is opened, about the address it would connect to, and before a request
- * goes out, about the address the connection really has, since a kept connection may be older than the rules.
+ * An exchange (an easy handle with the buffers of an answer) is kept and used again, and so are
+ * connections, by libcurl. The address rules are asked twice: before a socket is opened, about the
+ * address it would connect to, and before a request goes out, about the address the connection
+ * really has, since a kept connection may be older than the rules.
  */
 #include "postgres.h"
 
@@ -42,14 +44,16 @@ struct WhExchange
 };
 
 /*
- * What epoll watches for on a descriptor, and whether libcurl still wants it. Between two requests on a kept connection libcurl wants nothing; the watch
- * is left in place until something happens, which spares two system calls a request.
+ * What epoll watches for on a descriptor, and whether libcurl still wants it. Between two requests
+ * on a kept connection libcurl wants nothing; the watch is left in place until something happens,
+ * which spares two system calls a request.
  */
 typedef struct Watch
 {
 	uint32		events;			/* 0: not in the epoll set */
 	bool		wanted;
-	bool		ours;			/* opened here, so that its closing is seen here; libcurl's resolver has some of its own */
+	bool		ours;			/* opened here, so that its closing is seen here; libcurl's resolver
+								 * has some of its own */
 } Watch;
 
 struct WhTransport
@@ -59,7 +63,8 @@ struct WhTransport
 	Watch	   *watches;		/* by descriptor */
 	int			watch_count;
 	int			generation;
-	int64		timer_ms;		/* when libcurl wants to be called, on the monotonic clock; -1 for never */
+	int64		timer_ms;		/* when libcurl wants to be called, on the monotonic clock; -1 for
+								 * never */
 	dlist_head	spare;			/* of WhExchange */
 	dlist_head	finished;		/* of WhRequest */
 	dlist_head	active;			/* of WhRequest */
@@ -75,8 +80,8 @@ monotonic_ms(void)
 }
 
 /*
- * libcurl starts threads to resolve names. They must not take signals that PostgreSQL's handlers expect in the main thread, and
- * a new thread has the mask of the one that starts it.
+ * libcurl starts threads to resolve names. They must not take signals that PostgreSQL's handlers
+ * expect in the main thread, and a new thread has the mask of the one that starts it.
  */
 static void
 block_signals(sigset_t *before)
@@ -226,8 +231,8 @@ on_before_request(void *arg, char *peer_ip, char *local_ip, int peer_port, int l
 	}
 
 	/*
-	 * libcurl sends again by itself when a kept connection ends without an answer. An attempt is one request, recorded as such:
-	 * only what never left is sent again here.
+	 * libcurl sends again by itself when a kept connection ends without an answer. An attempt is
+	 * one request, recorded as such: only what never left is sent again here.
 	 */
 	curl_easy_getinfo(x->easy, CURLINFO_REQUEST_SIZE, &sent);
 	if (sent > 0)
@@ -283,7 +288,9 @@ on_body(char *data, size_t size, size_t count, void *arg)
 	x->body_len += kept;
 	if (kept < len)
 	{
-		/* the answer is known and its rest not wanted: an endless body must cost no more than this */
+		/*
+		 * the answer is known and its rest not wanted: an endless body must cost no more than this
+		 */
 		x->body_full = true;
 		return 0;
 	}
@@ -448,22 +455,25 @@ describe_failure(WhRequest *request, CURLcode code)
 		return;
 	}
 	if (code == CURLE_UNSUPPORTED_PROTOCOL &&
-		curl_easy_getinfo(x->easy, CURLINFO_SCHEME, &scheme) == CURLE_OK && scheme == NULL && !wh_allow_http)
+		curl_easy_getinfo(x->easy, CURLINFO_SCHEME, &scheme) == CURLE_OK &&
+		scheme == NULL && !wh_allow_http)
 	{
 		request->answer.error_class = WH_ERROR_BLOCKED_ADDRESS;
-		strlcpy(request->error, "http is not allowed: webhooks.allow_http is off", sizeof(request->error));
+		strlcpy(request->error, "http is not allowed: webhooks.allow_http is off",
+				sizeof(request->error));
 		return;
 	}
 	if (x->unanswered)
 	{
 		request->answer.error_class = WH_ERROR_CONNECT;
-		strlcpy(request->error, "the connection was closed without an answer", sizeof(request->error));
+		strlcpy(request->error, "the connection was closed without an answer",
+				sizeof(request->error));
 		return;
 	}
 	request->answer.error_class = classify_failure(x, code);
 	if (x->headers_full)
-		snprintf(request->error, sizeof(request->error), "the answer's headers are larger than %d bytes",
-				 WH_RESPONSE_HEADERS_MAX);
+		snprintf(request->error, sizeof(request->error),
+				 "the answer's headers are larger than %d bytes", WH_RESPONSE_HEADERS_MAX);
 	else
 		strlcpy(request->error, x->libcurl_error[0] ? x->libcurl_error : curl_easy_strerror(code),
 				sizeof(request->error));

@@ -1,8 +1,9 @@
 /*
- * HTTP over libcurl: many requests at once, on one descriptor to wait for. Knows nothing of the database.
+ * HTTP over libcurl: many requests at once, on one descriptor to wait for. Knows nothing of the
+ * database.
  *
- * Nothing here raises: a request that cannot even be started comes back finished, with class internal. Callbacks run inside
- * libcurl's frames, where an ereport would jump across them.
+ * Nothing here raises: a request that cannot even be started comes back finished, with class
+ * internal. Callbacks run inside libcurl's frames, where an ereport would jump across them.
  */
 #ifndef WH_WORKER_TRANSPORT_H
 #define WH_WORKER_TRANSPORT_H
@@ -27,7 +28,9 @@ typedef struct WhRequest
 	size_t		body_len;
 	int			timeout_ms;
 
-	/* What came of it; set when the request is finished, the pointers valid until it is released. */
+	/*
+	 * What came of it; set when the request is finished, the pointers valid until it is released.
+	 */
 	WhAnswer	answer;
 	char		error[WH_ERROR_SIZE];	/* empty after a 2xx */
 	int64		duration_us;
@@ -48,7 +51,10 @@ extern WhTransport *wh_transport_create(void);
 /* Ends what is under way without a result. NULL is allowed. */
 extern void wh_transport_destroy(WhTransport *transport);
 
-/* Takes over changed settings: for requests started from now on, and address rules also for connections kept open. */
+/*
+ * Takes over changed settings: for requests started from now on, and address rules also for
+ * connections kept open.
+ */
 extern void wh_transport_reload(WhTransport *transport);
 
 /* Becomes readable when wh_transport_drive has something to do. */

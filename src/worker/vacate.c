@@ -1,6 +1,7 @@
 /*
- * DROP DATABASE, ALTER DATABASE RENAME or SET TABLESPACE, and CREATE DATABASE with a template want nobody else connected to the database.
- * A worker is somebody, and one that comes back by itself: while such a statement runs, workers are kept out of its database.
+ * DROP DATABASE, ALTER DATABASE RENAME or SET TABLESPACE, and CREATE DATABASE with a template want
+ * nobody else connected to the database. A worker is somebody, and one that comes back by itself:
+ * while such a statement runs, workers are kept out of its database.
  *
  * Only for whoever may run the statement: another must not be able to stop deliveries by trying.
  */
@@ -44,7 +45,8 @@ if_owner(const char *name)
 {
 	Oid			database = get_database_oid(name, true);
 
-	return OidIsValid(database) && pg_database_ownercheck(database, GetUserId()) ? database : InvalidOid;
+	return OidIsValid(database) && pg_database_ownercheck(database, GetUserId()) ?
+		database : InvalidOid;
 }
 
 static Oid
@@ -64,10 +66,13 @@ if_may_copy(CreatedbStmt *stmt)
 	database = get_database_oid(name, true);
 	if (!OidIsValid(database) || !have_createdb_privilege())
 		return InvalidOid;
-	return is_template(database) || pg_database_ownercheck(database, GetUserId()) ? database : InvalidOid;
+	return is_template(database) || pg_database_ownercheck(database, GetUserId()) ?
+		database : InvalidOid;
 }
 
-/* The database that the statement wants for itself; InvalidOid for none, or when the user may not. */
+/*
+ * The database that the statement wants for itself; InvalidOid for none, or when the user may not.
+ */
 static Oid
 wanted_database(Node *stmt)
 {
@@ -101,8 +106,9 @@ wait_until_left(Oid database)
 }
 
 static void
-process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree, ProcessUtilityContext context,
-				ParamListInfo params, QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *completion)
+process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
+				ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *environment,
+				DestReceiver *dest, QueryCompletion *completion)
 {
 	ProcessUtility_hook_type next = previous_hook ? previous_hook : standard_ProcessUtility;
 	Oid			database = wanted_database(pstmt->utilityStmt);

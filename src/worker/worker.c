@@ -1,9 +1,10 @@
 /*
- * A worker: serves its share of one database's endpoints until the server stops, the extension is dropped, or fewer workers
- * are wanted, or none (webhooks.enabled off).
+ * A worker: serves its share of one database's endpoints until the server stops, the extension is
+ * dropped, or fewer workers are wanted, or none (webhooks.enabled off).
  *
- * Worker number i of n wants each shard s with s mod n = i. When n changes by a reload, every worker works out its new share for
- * itself: it gives up a shard once nothing of it is in hand, and the shard's lock keeps the new owner from starting before.
+ * Worker number i of n wants each shard s with s mod n = i. When n changes by a reload, every
+ * worker works out its new share for itself: it gives up a shard once nothing of it is in hand, and
+ * the shard's lock keeps the new owner from starting before.
  */
 #include "postgres.h"
 

@@ -1,5 +1,6 @@
 /*
- * The background processes: one launcher, and for each database that has the extension webhooks.workers workers.
+ * The background processes: one launcher, and for each database that has the extension
+ * webhooks.workers workers.
  */
 #ifndef WH_WORKER_WORKER_H
 #define WH_WORKER_WORKER_H
@@ -17,7 +18,10 @@ typedef struct WhWorkerTask
 	int			number;			/* among the database's workers, from 0 */
 } WhWorkerTask;
 
-/* Makes DROP DATABASE and the like work beside the workers; to be called from _PG_init while preloading. */
+/*
+ * Makes DROP DATABASE and the like work beside the workers; to be called from _PG_init while
+ * preloading.
+ */
 extern void wh_vacate_install(void);
 
 /* Entry points, found by name. */
