@@ -466,7 +466,7 @@ END;
 COMMENT ON FUNCTION webhooks.event_id_floor(timestamptz) IS 'internal: the smallest event id of a moment';
 
 CREATE FUNCTION webhooks.make_partition(parent regclass, day date) RETURNS text
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' SET "TimeZone" = 'UTC'
 AS $$
 DECLARE
@@ -514,7 +514,7 @@ COMMENT ON FUNCTION webhooks.make_partition(regclass, date)
 IS 'internal: makes a day''s partition of events or attempts and moves the day''s rows there';
 
 CREATE FUNCTION webhooks.drop_partition(parent regclass, part regclass) RETURNS text
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' SET "TimeZone" = 'UTC'
 AS $$
 DECLARE

@@ -47,64 +47,100 @@ text_array(Datum datum, int *count)
 }
 
 static void
-read_keys(HeapTuple row, WhConfig *config, const char *endpoint_id)
+read_headers(HeapTuple row, WhConfig *config, MemoryContext context)
 {
-	bool		usable = true;
+	char	  **headers = text_array(wh_value(row, 5), &config->header_count);
+
+	config->headers = MemoryContextAlloc(context, Max(1, config->header_count) * sizeof(char *));
+	for (int i = 0; i < config->header_count; i++)
+		config->headers[i] = MemoryContextStrdup(context, headers[i]);
+}
+
+/* Returns NULL, or why the endpoint's requests cannot be signed. */
+static const char *
+read_keys(HeapTuple row, WhConfig *config, MemoryContext context)
+{
 	Datum	   *expiries;
-	char	  **secrets = text_array(wh_value(row, 6), &config->key_count);
+	int			count;
+	char	  **secrets = text_array(wh_value(row, 6), &count);
+	bool		current_usable = false;
 
 	deconstruct_array(DatumGetArrayTypeP(wh_value(row, 7)), TIMESTAMPTZOID, 8, FLOAT8PASSBYVAL,
-					  TYPALIGN_DOUBLE, &expiries, NULL, &config->key_count);
-	config->keys = palloc0(Max(1, config->key_count) * sizeof(WhSigningKey));
-	for (int i = 0; i < config->key_count; i++)
-	{
-		config->keys[i].expires_at = DatumGetTimestampTz(expiries[i]);
-		usable &= wh_secret_decode(secrets[i], &config->keys[i].key) == WH_SECRET_OK;
-	}
-	if (usable && config->key_count > 0)
-		return;
+					  TYPALIGN_DOUBLE, &expiries, NULL, &count);
+	config->keys = MemoryContextAllocZero(context, Max(1, count) * sizeof(WhSigningKey));
 
-	/* never sent unsigned; held until its secrets change */
-	ereport(LOG,
-			(errmsg("webhooks: endpoint %s is held: %s", endpoint_id,
-					usable ? "it has no secret" : "a secret of it cannot be decoded"),
-			 errhint("Give it another with webhooks.rotate_secret.")));
-	config->active = false;
+	/*
+	 * The current one comes first. An older one that is broken is left out, or no rotation could
+	 * mend it.
+	 */
+	for (int i = 0; i < count; i++)
+	{
+		WhSigningKey *key = &config->keys[config->key_count];
+
+		if (wh_secret_decode(secrets[i], &key->key) != WH_SECRET_OK)
+			continue;
+		key->expires_at = DatumGetTimestampTz(expiries[i]);
+		config->key_count++;
+		current_usable |= i == 0;
+	}
+	if (current_usable)
+		return NULL;
+	return count == 0 ? "it has no secret" : "its secret cannot be decoded";
+}
+
+static void
+read_schedule(HeapTuple row, WhConfig *config, MemoryContext context)
+{
+	Datum	   *waits;
+	bool		isnull;
+	Datum		datum = wh_column(row, 8, &isnull);
+
+	if (isnull)
+		return;
+	deconstruct_array(DatumGetArrayTypeP(datum), INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE,
+					  &waits, NULL, &config->wait_count);
+	config->waits_ms = MemoryContextAlloc(context, Max(1, config->wait_count) * sizeof(int64));
+	for (int i = 0; i < config->wait_count; i++)
+		config->waits_ms[i] = DatumGetInt64(waits[i]);
+}
+
+static int32
+integer_or_zero(HeapTuple row, int number)
+{
+	bool		isnull;
+	Datum		datum = wh_column(row, number, &isnull);
+
+	return isnull ? 0 : DatumGetInt32(datum);
 }
 
 static WhConfig *
-read_config(HeapTuple row, const pg_uuid_t *id)
+read_config(HeapTuple row, const pg_uuid_t *endpoint_id, MemoryContext context)
 {
-	char	   *endpoint_id = DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(id)));
-	WhConfig   *config = palloc0(sizeof(WhConfig));
+	WhConfig   *config = MemoryContextAllocZero(context, sizeof(WhConfig));
+	const char *unsignable;
 	bool		isnull;
-	Datum		datum;
+	Datum		retry_on = wh_column(row, 9, &isnull);
 
 	config->references = 1;
 	config->active = DatumGetBool(wh_value(row, 2));
-	config->tenant_id = TextDatumGetCString(wh_value(row, 3));
-	config->url = TextDatumGetCString(wh_value(row, 4));
-	config->headers = text_array(wh_value(row, 5), &config->header_count);
-	read_keys(row, config, endpoint_id);
-
-	datum = wh_column(row, 8, &isnull);
+	config->tenant_id = MemoryContextStrdup(context, TextDatumGetCString(wh_value(row, 3)));
+	config->url = MemoryContextStrdup(context, TextDatumGetCString(wh_value(row, 4)));
+	read_headers(row, config, context);
+	unsignable = read_keys(row, config, context);
+	read_schedule(row, config, context);
 	if (!isnull)
+		config->has_retry_on = wh_status_set_parse(TextDatumGetCString(retry_on), &config->retry_on);
+	config->timeout_ms = integer_or_zero(row, 10);
+	config->max_in_flight = integer_or_zero(row, 11);
+	if (unsignable)
 	{
-		Datum	   *waits;
-
-		deconstruct_array(DatumGetArrayTypeP(datum), INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE,
-						  &waits, NULL, &config->wait_count);
-		config->waits_ms = palloc(Max(1, config->wait_count) * sizeof(int64));
-		for (int i = 0; i < config->wait_count; i++)
-			config->waits_ms[i] = DatumGetInt64(waits[i]);
+		/* never sent unsigned; held until its secrets change */
+		config->active = false;
+		ereport(LOG,
+				(errmsg("webhooks: endpoint %s is held: %s",
+						DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(endpoint_id))), unsignable),
+				 errhint("Give it another with webhooks.rotate_secret.")));
 	}
-	datum = wh_column(row, 9, &isnull);
-	if (!isnull)
-		config->has_retry_on = wh_status_set_parse(TextDatumGetCString(datum), &config->retry_on);
-	datum = wh_column(row, 10, &isnull);
-	config->timeout_ms = isnull ? 0 : DatumGetInt32(datum);
-	datum = wh_column(row, 11, &isnull);
-	config->max_in_flight = isnull ? 0 : DatumGetInt32(datum);
 	return config;
 }
 
@@ -158,9 +194,7 @@ wh_config_load(WhScheduler *scheduler, WhPick *picks, int count, MemoryContext c
 	{
 		HeapTuple	row = SPI_tuptable->vals[i];
 		WhEndpoint *endpoint = picks[positions[DatumGetInt64(wh_value(row, 1)) - 1]].endpoint;
-		MemoryContext before = MemoryContextSwitchTo(context);
 
-		endpoint->config = read_config(row, &endpoint->endpoint_id);
-		MemoryContextSwitchTo(before);
+		endpoint->config = read_config(row, &endpoint->endpoint_id, context);
 	}
 }

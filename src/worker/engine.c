@@ -211,20 +211,33 @@ take_wakes(WhEngine *e, TimestampTz now)
 								 * noticed */
 }
 
-/* One process of a database is enough: that of the first shard. */
+/*
+ * One process of a database is enough: that of the first shard. A worker takes a step at a time,
+ * since answers wait meanwhile; a session does it all before it sends anything.
+ */
 static void
 maintain(WhEngine *e, TimestampTz now)
 {
-	WhTransactionResult result;
-	bool		needed;
+	WhMaintenance maintenance;
 
 	if (now < e->maintain_at || (e->queue.shards & shard_bit(0)) == 0)
 		return;
-	result = wh_queue_maintain(&e->queue, &needed);
-	e->maintain_at = later(now, result != WH_TRANSACTION_DONE ? MAINTAIN_RETRY_MS :
-						   needed ? MAINTAIN_MS : LOOK_MS);
-	if (result == WH_TRANSACTION_NO_EXTENSION)
-		e->no_extension = true;
+	switch (wh_queue_maintain(&e->queue, &maintenance))
+	{
+		case WH_TRANSACTION_DONE:
+			if (maintenance.done)
+				e->maintain_at = later(now, maintenance.needed ? MAINTAIN_MS : LOOK_MS);
+			else if (e->options.in_session)
+				maintain(e, now);
+			break;
+		case WH_TRANSACTION_FAILED:
+		case WH_TRANSACTION_HINDERED:
+			e->maintain_at = later(now, MAINTAIN_RETRY_MS);
+			break;
+		case WH_TRANSACTION_NO_EXTENSION:
+			e->no_extension = true;
+			break;
+	}
 }
 
 
@@ -708,6 +721,7 @@ wh_engine_step(WhEngine *e, long max_wait_ms)
 	{
 		acquire_wanted(e, now);
 		take_wakes(e, now);
+		maintain(e, now);
 	}
 	receive(e);
 	record_results(e, now);
@@ -716,8 +730,6 @@ wh_engine_step(WhEngine *e, long max_wait_ms)
 	fetch_due(e, now);
 	send_some(e);
 	receive(e);					/* what was just taken goes out now */
-	if (!e->draining)
-		maintain(e, now);
 	if (!e->no_extension)
 		wait_for_work(e, max_wait_ms);
 	MemoryContextSwitchTo(before);

@@ -56,12 +56,6 @@ wh_queue_look(WhQueue *queue)
 
 /* ---- partitions ---- */
 
-typedef struct Maintenance
-{
-	bool		done;
-	bool		needed;
-} Maintenance;
-
 static WhStatement maintain_statement = {
 	"SELECT webhooks.maintain() IS NULL, EXISTS (SELECT FROM webhooks.endpoints)"
 };
@@ -69,7 +63,7 @@ static WhStatement maintain_statement = {
 static void
 maintain(void *state)
 {
-	Maintenance *maintenance = state;
+	WhMaintenance *maintenance = state;
 
 	wh_statement_execute(&maintain_statement, NULL, false, SPI_OK_SELECT);
 	maintenance->done = DatumGetBool(wh_value(SPI_tuptable->vals[0], 1));
@@ -77,14 +71,8 @@ maintain(void *state)
 }
 
 WhTransactionResult
-wh_queue_maintain(WhQueue *queue, bool *needed)
+wh_queue_maintain(WhQueue *queue, WhMaintenance *maintenance)
 {
-	WhTransactionResult result;
-	Maintenance maintenance = {0};
-
-	do
-		result = wh_queue_transact(queue, "making partitions", maintain, &maintenance);
-	while (result == WH_TRANSACTION_DONE && !maintenance.done);
-	*needed = maintenance.needed;
-	return result;
+	*maintenance = (WhMaintenance) {0};
+	return wh_queue_transact(queue, "making partitions", maintain, maintenance);
 }

@@ -80,7 +80,14 @@ extern WhTransactionResult wh_queue_put_off_next(WhQueue *queue, WhEndpoint *end
  */
 extern WhTransactionResult wh_queue_record(WhQueue *queue, WhDelivery **results, int count);
 
-/* Makes and drops partitions. *needed tells whether there was an endpoint to do it for. */
-extern WhTransactionResult wh_queue_maintain(WhQueue *queue, bool *needed);
+/* What a step of maintenance found. */
+typedef struct WhMaintenance
+{
+	bool		done;			/* nothing is left to do */
+	bool		needed;			/* there is an endpoint to do it for */
+} WhMaintenance;
+
+/* Makes or drops a partition, or cleans up. */
+extern WhTransactionResult wh_queue_maintain(WhQueue *queue, WhMaintenance *maintenance);
 
 #endif

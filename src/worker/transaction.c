@@ -26,8 +26,12 @@
 #include "utils/syscache.h"
 #include "worker/transaction.h"
 
-static volatile sig_atomic_t cancellable = false;	/* an error raised now would be caught, and lose
-													 * nothing */
+/* an error raised now would be caught, and lose nothing */
+static volatile sig_atomic_t cancellable = false;
+
+/* the same, or held by wh_transaction_hold_sigterm */
+static volatile sig_atomic_t working = false;
+
 static bool sigterm_held = false;
 
 void
@@ -41,6 +45,21 @@ wh_transaction_sigterm(SIGNAL_ARGS)
 		QueryCancelPending = true;
 	}
 	ShutdownRequestPending = true;
+	SetLatch(MyLatch);
+	errno = save_errno;
+}
+
+/* How PostgreSQL tells of lock_timeout, and pg_cancel_backend. Between transactions there is nothing to cancel. */
+void
+wh_transaction_sigint(SIGNAL_ARGS)
+{
+	int			save_errno = errno;
+
+	if (working)
+	{
+		InterruptPending = true;
+		QueryCancelPending = true;
+	}
 	SetLatch(MyLatch);
 	errno = save_errno;
 }
@@ -110,6 +129,7 @@ forget_cancel(const WhTransaction *tx)
 	if (tx->in_session)
 		return;
 	cancellable = false;
+	working = false;
 	QueryCancelPending = false;
 }
 
@@ -126,7 +146,8 @@ run_caught(const WhTransaction *tx)
 		/* opened inside, so that an error takes snapshot and connection with it */
 		PushActiveSnapshot(GetTransactionSnapshot());
 		SPI_connect();
-		cancellable = !tx->in_session && !sigterm_held;
+		working = !tx->in_session;
+		cancellable = working && !sigterm_held;
 		tx->work(tx->state);
 		forget_cancel(tx);
 		SPI_finish();

@@ -79,7 +79,7 @@ wh_worker_main(Datum arg)
 	memcpy(&task, MyBgworkerEntry->bgw_extra, sizeof(task));
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, wh_transaction_sigterm);
-	pqsignal(SIGINT, SIG_IGN);
+	pqsignal(SIGINT, wh_transaction_sigint);
 	BackgroundWorkerUnblockSignals();
 
 	if (!wh_slot_attach(task.slot))
@@ -93,10 +93,10 @@ wh_worker_main(Datum arg)
 
 	while (!ShutdownRequestPending && wh_enabled && task.number < wh_workers)
 	{
-		if (ConfigReloadPending)
-			reload(engine, &task);
 		if (!wh_engine_step(engine, WAIT_MS))
 			end_without_extension();
+		if (ConfigReloadPending)
+			reload(engine, &task);
 	}
 
 	wh_engine_drain(engine, GetCurrentTimestamp() + DRAIN_S * USECS_PER_SEC);

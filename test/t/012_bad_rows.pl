@@ -9,7 +9,10 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use WebhooksTest;
 
-use constant ROUNDS => 20;
+use constant {
+	ROUNDS            => 20,
+	NEIGHBOUR_SECONDS => 5,		# recording is tried again after 10: its neighbours need not wait for that
+};
 
 my $payload_marker = 'payload-4711-marker';
 my $header_marker  = 'Bearer header-4712-marker';
@@ -56,7 +59,7 @@ sub partitions_are_made
 }
 
 register("/x/good$_/ok", 'teapot, toast, missing, broken') for 1 .. 5;
-register('/x/dead/status/418', 'teapot');
+register('/x/token-4714-marker/status/418', 'teapot');
 register('/x/echo/echo-headers', 'teapot');
 register('/x/again/by-id/418,200', 'teapot', retry_on => q('*'), retry_schedule => q('{10ms}'));
 my @reader  = map { register("/x/reader$_/ok", 'toast, small') } 1 .. 2;
@@ -127,10 +130,10 @@ value($node, qq{ALTER TABLE webhooks.attempts ADD CONSTRAINT no_teapots
 	CHECK (status_code <> 418 AND response_body NOT LIKE '%$header_marker%') NOT VALID});
 my @teapots = split /\n/,
   value($node, sprintf q{SELECT webhooks.dispatch('teapot', '%s') FROM generate_series(1, %d)}, $payload, ROUNDS);
-$receiver->wait_for_requests(ROUNDS, 30, "/x/$_") for 'dead/status/418', 'echo/echo-headers', 'again/by-id/418,200';
+$receiver->wait_for_requests(ROUNDS, 30, "/x/$_") for 'token-4714-marker/status/418', 'echo/echo-headers', 'again/by-id/418,200';
 wait_until(
 	sub { value($node, q{SELECT count(*) FROM webhooks.delivery_log WHERE event_type = 'teapot' AND outcome = 'succeeded'}) == ROUNDS * 5 },
-	'the neighbours to be recorded');
+	'the neighbours to be recorded', NEIGHBOUR_SECONDS);
 is(value($node, q{SELECT count(*) FROM webhooks.delivery_log WHERE event_type = 'teapot'}), ROUNDS * 5, 'the neighbours are recorded, once each');
 
 # What the worker does with the rest of the queue in the meantime: a slow look or two and another try
@@ -141,7 +144,7 @@ wait_until(sub { log_lines($node, qr/recording attempts failed/) >= $failures + 
 my $event_id = dispatch($node, 'small', $payload);
 wait_for_state_of($event_id, 2);
 
-is_deeply([ map { requests_of($_, '/x/dead/status/418') } @teapots ], [ map { 1 } @teapots ],
+is_deeply([ map { requests_of($_, '/x/token-4714-marker/status/418') } @teapots ], [ map { 1 } @teapots ],
 	'what could not be recorded is not sent again');
 is_deeply([ map { requests_of($_, '/x/again/by-id/418,200') } @teapots ], [ map { 1 } @teapots ],
 	'nor is what should be retried after it');
@@ -172,7 +175,7 @@ wait_until(sub { queue_is_empty($node) }, 'the queue to be empty', 60);
 
 is(value($node, q{SELECT count(*) FROM webhooks.dead_letters WHERE reason = 'permanent' AND last_status_code = 418}), ROUNDS,
 	'what could not be recorded is recorded now');
-is_deeply([ map { requests_of($_, '/x/dead/status/418') } @teapots ], [ map { 1 } @teapots ], 'without being sent again');
+is_deeply([ map { requests_of($_, '/x/token-4714-marker/status/418') } @teapots ], [ map { 1 } @teapots ], 'without being sent again');
 is_deeply([ map { requests_of($_, '/x/again/by-id/418,200') } @teapots ], [ map { 2 } @teapots ], 'and the retries are made');
 is(requests_of($lost, '/x/missing/ok'), 1, 'the row whose event came after it is sent');
 is(requests_of($unreadable, "/x/reader$_/ok"), 1, "reader $_: what could not be read is sent when it can be and is replayed") for 1, 2;
@@ -199,12 +202,17 @@ is(requests_of($unreadable, "/x/reader$_/ok"), 1, "reader $_: what could not be 
 				'the worker to let it be', 10);
 		},
 		'the worker does not try in a circle');
+
+	value($node, "SELECT webhooks.rotate_secret('$broken')");
+	wait_until(sub { queue_is_empty($node) }, 'the queue to be empty', 60);
+	is(scalar @{ [ $receiver->requests('/x/broken/ok') ] }, 300, 'with a new secret all of it is delivered');
 }
 
 is_deeply([ worker_pids($node) ], [$worker], 'all this time it was the same worker');
 
 my $log = slurp_file($node->logfile);
 ok(index($log, $payload_marker) < 0, 'no payload is in the log');
+ok(index($log, '4714-marker') < 0,   'nor is a URL, which may hold a token');
 ok(index($log, $header_marker) < 0,  'nor is a header');
 is(scalar(grep { index($log, substr $_, 6) >= 0 } @secrets), 0, 'nor is a secret');
 ok(index($log, '4713-marker') < 0, 'not even a broken one');

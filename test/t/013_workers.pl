@@ -125,7 +125,6 @@ check_waves('terminated workers');
 
 # The launcher is
 
-for my $n (1, 2)
 {
 	my $launcher_query = q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'webhooks launcher'};
 	my $launcher = value($node, $launcher_query);
