@@ -17,7 +17,9 @@
 
 static WhStatement config_statement = {
 	"SELECT n, e.state = 'active', e.tenant_id, e.url,"
-	" ARRAY(SELECT h.key || ': ' || h.value FROM jsonb_each_text(e.headers) h),"
+	/* libcurl takes "Name;" for a header without a value, and "Name:" for one to leave out */
+	" ARRAY(SELECT h.key || CASE WHEN btrim(h.value, E' \\t') = '' THEN ';' ELSE ': ' || h.value END"
+	"  FROM jsonb_each_text(e.headers) h),"
 	" ARRAY(SELECT s.secret FROM webhooks.endpoint_secrets s WHERE s.endpoint_id = e.endpoint_id"
 	"  ORDER BY s.expires_at DESC NULLS FIRST, s.created_at DESC),"
 	" ARRAY(SELECT coalesce(s.expires_at, 'infinity') FROM webhooks.endpoint_secrets s"

@@ -341,18 +341,20 @@ make_headers(WhDelivery *d)
 	StringInfoData text;
 	int			offsets[3];
 	int			n = 0;
+	bool		is_signed;
 
 	initStringInfo(&text);
-	d->header_text = text.data;
 	offsets[0] = text.len;
 	appendStringInfo(&text, "%sid: %s%c", wh_header_prefix, id, '\0');
 	offsets[1] = text.len;
 	appendStringInfo(&text, "%stimestamp: " INT64_FORMAT "%c", wh_header_prefix, timestamp_s, '\0');
 	offsets[2] = text.len;
 	appendStringInfo(&text, "%ssignature: ", wh_header_prefix);
-	if (!append_signatures(&text, d, id, timestamp_s))
-		return false;
+	is_signed = append_signatures(&text, d, id, timestamp_s);
 	d->header_text = text.data;
+	pfree(id);
+	if (!is_signed)
+		return false;
 
 	d->headers = palloc((d->config->header_count + WH_HEADERS_FIXED) * sizeof(char *));
 	d->headers[n++] = "Content-Type: application/json";
@@ -363,7 +365,6 @@ make_headers(WhDelivery *d)
 		d->headers[n++] = d->config->headers[i];
 	d->headers[n] = NULL;
 	d->request.headers = d->headers;
-	pfree(id);
 	return true;
 }
 

@@ -152,12 +152,14 @@ sub dispatch
 	return value($node, "SELECT webhooks.dispatch($arguments)");
 }
 
+# The workers that serve a database; in others one may come up just to find no extension.
 sub worker_pids
 {
 	my ($node, $database) = @_;
-	my $condition = defined $database ? ' AND datname = ' . literal($database) : '';
-	return split /\n/,
-	  value($node, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'webhooks worker'$condition ORDER BY pid");
+	$database //= 'postgres';
+	return split /\n/, value($node, sprintf(
+		q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'webhooks worker' AND datname = %s ORDER BY pid},
+		literal($database)));
 }
 
 sub queue_is_empty

@@ -178,5 +178,17 @@ left_no_trace(value($node, q{BEGIN; SELECT webhooks.dispatch('order.created', '{
 	is(scalar(grep { $_->{malformed} } $receiver->requests), 0, 'nothing malformed was sent');
 }
 
+# Headers of the endpoint
+
+{
+	register_endpoint($node, $receiver->url('/x/headers/ok'), event_types => q('{with.headers}'),
+		headers => q('{"X-Api-Key": "k 1: 2", "X-Empty": ""}'));
+	dispatch($node, 'with.headers', '{}');
+	my ($request) = $receiver->wait_for_requests(1, 30, '/x/headers/ok');
+	my $with_headers = $request->{headers};
+	is($with_headers->{'x-api-key'}, 'k 1: 2', "an endpoint's own headers are sent");
+	is($with_headers->{'x-empty'}, '', 'an empty one too');
+}
+
 $node->stop;
 done_testing();

@@ -38,9 +38,11 @@ sub value_if_up
 	return defined $result && $result == 0 ? $stdout : undef;
 }
 
+# Of this database: elsewhere a worker comes up just to find no extension.
 sub worker_if_up
 {
-	return value_if_up(q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'webhooks worker'}) || undef;
+	return value_if_up(q{SELECT pid FROM pg_stat_activity
+		WHERE backend_type = 'webhooks worker' AND datname = current_database()}) || undef;
 }
 
 my $worker = wait_until(\&worker_if_up, 'the worker');
