@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
@@ -40,6 +41,21 @@ is_template(Oid database)
 	return result;
 }
 
+/* As CREATE DATABASE judges it; not every minor version lets an extension call its function. */
+static bool
+may_create_databases(void)
+{
+	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(GetUserId()));
+	bool		result = superuser();
+
+	if (HeapTupleIsValid(tuple))
+	{
+		result |= ((Form_pg_authid) GETSTRUCT(tuple))->rolcreatedb;
+		ReleaseSysCache(tuple);
+	}
+	return result;
+}
+
 static Oid
 if_owner(const char *name)
 {
@@ -64,7 +80,7 @@ if_may_copy(CreatedbStmt *stmt)
 			name = defGetString(option);
 	}
 	database = get_database_oid(name, true);
-	if (!OidIsValid(database) || !have_createdb_privilege())
+	if (!OidIsValid(database) || !may_create_databases())
 		return InvalidOid;
 	return is_template(database) || pg_database_ownercheck(database, GetUserId()) ?
 		database : InvalidOid;
