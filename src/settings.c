@@ -16,6 +16,20 @@
 #include "utils/guc.h"
 #include "utils/timestamp.h"
 
+#define PORTS_MAX 64
+
+typedef struct NetworkList
+{
+	int			count;
+	WhNetwork	networks[FLEXIBLE_ARRAY_MEMBER];
+} NetworkList;
+
+typedef struct PortList
+{
+	int			count;			/* 0: every port */
+	int			ports[PORTS_MAX];
+} PortList;
+
 bool		wh_enabled = true;
 int			wh_workers = 1;
 int			wh_max_in_flight = 512;
@@ -42,9 +56,9 @@ static char *dead_letter_retention_text = NULL;
 
 static const WhRetrySchedule *retry_schedule = NULL;
 static const WhStatusSet *retry_on = NULL;
-static const WhNetworkList *allowed_networks = NULL;
-static const WhNetworkList *blocked_networks = NULL;
-static const WhPortList *allowed_ports = NULL;
+static const NetworkList *allowed_networks = NULL;
+static const NetworkList *blocked_networks = NULL;
+static const PortList *allowed_ports = NULL;
 
 /*
  * Calls take(item, state) for each comma-separated item of text, trimmed. An empty text has no
@@ -172,7 +186,7 @@ assign_retry_on(const char *newval, void *extra)
 static bool
 take_network(const char *item, void *state)
 {
-	WhNetworkList *list = state;
+	NetworkList *list = state;
 
 	return wh_network_parse(item, &list->networks[list->count++]);
 }
@@ -180,13 +194,13 @@ take_network(const char *item, void *state)
 static bool
 check_networks(char **newval, void **extra, GucSource source)
 {
-	WhNetworkList *list;
+	NetworkList *list;
 	size_t		items = 1;
 	char		bad[64];
 
 	for (const char *c = *newval; *c; c++)
 		items += *c == ',';
-	list = calloc(1, offsetof(WhNetworkList, networks) + items * sizeof(WhNetwork));
+	list = calloc(1, offsetof(NetworkList, networks) + items * sizeof(WhNetwork));
 	if (list == NULL)
 		return false;
 	if (!each_item(*newval, take_network, list, bad))
@@ -214,11 +228,11 @@ assign_blocked_networks(const char *newval, void *extra)
 static bool
 take_port(const char *item, void *state)
 {
-	WhPortList *list = state;
+	PortList *list = state;
 	char	   *end;
 	long		port = strtol(item, &end, 10);
 
-	if (list->count >= WH_PORTS_MAX || !isdigit((unsigned char) *item) || *end != '\0' ||
+	if (list->count >= PORTS_MAX || !isdigit((unsigned char) *item) || *end != '\0' ||
 		port < 1 || port > 65535)
 		return false;
 	list->ports[list->count++] = (int) port;
@@ -228,7 +242,7 @@ take_port(const char *item, void *state)
 static bool
 check_ports(char **newval, void **extra, GucSource source)
 {
-	WhPortList *list = calloc(1, sizeof(WhPortList));
+	PortList *list = calloc(1, sizeof(PortList));
 	char		bad[64];
 
 	if (list == NULL)
@@ -237,7 +251,7 @@ check_ports(char **newval, void **extra, GucSource source)
 	{
 		GUC_check_errdetail("\"%s\" is not a port between 1 and 65535, or one too many: "
 							"at most %d are allowed.",
-							bad, WH_PORTS_MAX);
+							bad, PORTS_MAX);
 		free(list);
 		return false;
 	}
@@ -427,12 +441,6 @@ wh_setting_address_policy(void)
 		.blocked = blocked_networks->networks,
 		.blocked_count = blocked_networks->count
 	};
-}
-
-const WhPortList *
-wh_setting_allowed_ports(void)
-{
-	return allowed_ports;
 }
 
 bool

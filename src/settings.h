@@ -13,7 +13,6 @@
 #define WH_WORKERS_MAX 16
 #define WH_IN_FLIGHT_MAX 2048	/* requests one worker may have under way */
 #define WH_RETRY_WAITS_MAX 100
-#define WH_PORTS_MAX 64
 #define WH_RETRY_WAIT_MAX_MS (INT64CONST(366) * 24 * 3600 * 1000)
 #define WH_TIMEOUT_MAX_MS (3600 * 1000)
 
@@ -22,18 +21,6 @@ typedef struct WhRetrySchedule
 	int			wait_count;
 	int64		waits_ms[WH_RETRY_WAITS_MAX];
 } WhRetrySchedule;
-
-typedef struct WhNetworkList
-{
-	int			count;
-	WhNetwork	networks[FLEXIBLE_ARRAY_MEMBER];
-} WhNetworkList;
-
-typedef struct WhPortList
-{
-	int			count;			/* 0: every port */
-	int			ports[WH_PORTS_MAX];
-} WhPortList;
 
 extern bool wh_enabled;
 extern int	wh_workers;
@@ -56,7 +43,6 @@ extern void wh_settings_define(void);
 extern const WhRetrySchedule *wh_setting_retry_schedule(void);
 extern const WhStatusSet *wh_setting_retry_on(void);
 extern WhAddressPolicy wh_setting_address_policy(void);
-extern const WhPortList *wh_setting_allowed_ports(void);
 
 /* Whether a URL may name this port. */
 extern bool wh_port_allowed(int port);
