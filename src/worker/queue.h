@@ -30,11 +30,9 @@ typedef struct WhDelivery
 	TimestampTz attempted_at;
 	WhVerdict	verdict;
 	TimestampTz next_attempt_at;	/* with WH_RETRYING */
-	bool		answered;
 	bool		in_queue;		/* its row was still there when it was recorded */
 	int			index;			/* among those in flight, see wh_slot_in_flight */
-	char	   *header_text;	/* what the header pointers point into, palloc'd */
-	const char **headers;
+	const char **headers;		/* palloc'd, with what some of them point to; NULL until sent */
 	dlist_node	node;			/* the engine's list of results */
 	char		body[FLEXIBLE_ARRAY_MEMBER];
 } WhDelivery;

@@ -1,6 +1,5 @@
 /*
- * libcurl's multi interface on an epoll set of its own, which the caller's wait includes as one
- * descriptor.
+ * libcurl's multi interface on an epoll set.
  *
  * An exchange (an easy handle with the buffers of an answer) is kept and used again, and so are
  * connections, by libcurl. The address rules are asked twice: before a socket is opened, about the
@@ -11,8 +10,8 @@
 
 #include <arpa/inet.h>
 #include <curl/curl.h>
-#include <signal.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -21,6 +20,17 @@
 #include "worker/transport.h"
 
 #define EVENTS_AT_ONCE 128
+
+/* A copy: what the settings' own variables point to is freed at a reload. */
+typedef struct Settings
+{
+	bool		allow_http;
+	int			connect_timeout_ms;
+	size_t		body_limit;
+	char	   *ca_file;
+	char	   *user_agent;
+	WhAddressPolicy policy;
+} Settings;
 
 struct WhExchange
 {
@@ -60,6 +70,9 @@ struct WhTransport
 {
 	CURLM	   *multi;
 	int			epoll;
+	int			wake;			/* an eventfd */
+	Settings   *settings;
+	Settings   *next_settings;	/* handed over by a reload, atomically; NULL when there are none */
 	Watch	   *watches;		/* by descriptor */
 	int			watch_count;
 	int			generation;
@@ -79,23 +92,58 @@ monotonic_ms(void)
 	return (int64) now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-/*
- * libcurl starts threads to resolve names. They must not take signals that PostgreSQL's handlers
- * expect in the main thread, and a new thread has the mask of the one that starts it.
- */
 static void
-block_signals(sigset_t *before)
+free_settings(Settings *s)
 {
-	sigset_t	all;
+	if (s == NULL)
+		return;
+	free(s->ca_file);
+	free(s->user_agent);
+	free((void *) s->policy.allowed);
+	free((void *) s->policy.blocked);
+	free(s);
+}
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, before);
+static void *
+copy(const void *data, size_t size)
+{
+	void	   *out = malloc(size + 1);
+
+	return out ? memcpy(out, data, size) : NULL;
+}
+
+static Settings *
+copy_settings(void)
+{
+	WhAddressPolicy policy = wh_setting_address_policy();
+	Settings   *s = calloc(1, sizeof(Settings));
+
+	if (s == NULL)
+		return NULL;
+	s->allow_http = wh_allow_http;
+	s->connect_timeout_ms = wh_connect_timeout_ms;
+	s->body_limit = wh_response_body_limit_bytes;
+	s->ca_file = strdup(wh_ca_file);
+	s->user_agent = strdup(wh_user_agent);
+	s->policy = policy;
+	s->policy.allowed = copy(policy.allowed, policy.allowed_count * sizeof(WhNetwork));
+	s->policy.blocked = copy(policy.blocked, policy.blocked_count * sizeof(WhNetwork));
+	if (s->ca_file && s->user_agent && s->policy.allowed && s->policy.blocked)
+		return s;
+	free_settings(s);
+	return NULL;
 }
 
 static void
-restore_signals(const sigset_t *before)
+take_settings(WhTransport *t)
 {
-	pthread_sigmask(SIG_SETMASK, before, NULL);
+	Settings   *next = __atomic_exchange_n(&t->next_settings, NULL, __ATOMIC_ACQ_REL);
+
+	if (next == NULL)
+		return;
+	free_settings(t->settings);
+	t->settings = next;
+	t->generation++;
 }
 
 
@@ -173,8 +221,7 @@ on_timer(CURLM *multi, long timeout_ms, void *arg)
 static bool
 peer_allowed(WhExchange *x, const struct sockaddr *peer)
 {
-	WhAddressPolicy policy = wh_setting_address_policy();
-	const char *refusal = wh_address_refusal(&policy, peer);
+	const char *refusal = wh_address_refusal(&x->transport->settings->policy, peer);
 	char		text[INET6_ADDRSTRLEN] = "an address";
 
 	if (refusal == NULL)
@@ -270,7 +317,7 @@ on_body(char *data, size_t size, size_t count, void *arg)
 {
 	WhExchange *x = arg;
 	size_t		len = size * count;
-	size_t		limit = wh_response_body_limit_bytes;
+	size_t		limit = x->transport->settings->body_limit;
 	size_t		kept = Min(len, limit - Min(limit, x->body_len));
 
 	if (x->body_len + kept > x->body_room)
@@ -307,23 +354,24 @@ on_body(char *data, size_t size, size_t count, void *arg)
 static CURLcode
 set_up(WhTransport *t, WhExchange *x)
 {
+	const Settings *settings = t->settings;
 	CURLcode	code = CURLE_OK;
 
 	curl_easy_reset(x->easy);
 	SET(CURLOPT_NOSIGNAL, 1L);
 	SET(CURLOPT_POST, 1L);
 	SET(CURLOPT_FOLLOWLOCATION, 0L);
-	SET(CURLOPT_PROTOCOLS_STR, wh_allow_http ? "https,http" : "https");
+	SET(CURLOPT_PROTOCOLS_STR, settings->allow_http ? "https,http" : "https");
 	SET(CURLOPT_PROXY, "");		/* not even the environment's */
 	SET(CURLOPT_NETRC, (long) CURL_NETRC_IGNORED);
 	SET(CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2);
-	if (wh_ca_file[0] != '\0')
+	if (settings->ca_file[0] != '\0')
 	{
-		SET(CURLOPT_CAINFO, wh_ca_file);
+		SET(CURLOPT_CAINFO, settings->ca_file);
 		SET(CURLOPT_CAPATH, NULL);
 	}
-	SET(CURLOPT_CONNECTTIMEOUT_MS, (long) wh_connect_timeout_ms);
-	SET(CURLOPT_USERAGENT, wh_user_agent[0] ? wh_user_agent : NULL);
+	SET(CURLOPT_CONNECTTIMEOUT_MS, (long) settings->connect_timeout_ms);
+	SET(CURLOPT_USERAGENT, settings->user_agent[0] ? settings->user_agent : NULL);
 	SET(CURLOPT_HTTP09_ALLOWED, 0L);
 	SET(CURLOPT_TCP_NODELAY, 1L);
 	SET(CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
@@ -456,7 +504,7 @@ describe_failure(WhRequest *request, CURLcode code)
 	}
 	if (code == CURLE_UNSUPPORTED_PROTOCOL &&
 		curl_easy_getinfo(x->easy, CURLINFO_SCHEME, &scheme) == CURLE_OK &&
-		scheme == NULL && !wh_allow_http)
+		scheme == NULL && !x->transport->settings->allow_http)
 	{
 		request->answer.error_class = WH_ERROR_BLOCKED_ADDRESS;
 		strlcpy(request->error, "http is not allowed: webhooks.allow_http is off",
@@ -477,6 +525,36 @@ describe_failure(WhRequest *request, CURLcode code)
 	else
 		strlcpy(request->error, x->libcurl_error[0] ? x->libcurl_error : curl_easy_strerror(code),
 				sizeof(request->error));
+}
+
+/* The exchange is used again at once, so the request gets a copy. */
+static void
+keep_response(WhRequest *request)
+{
+	const WhExchange *x = request->exchange;
+
+	request->response = malloc(x->headers_len + x->body_len + 1);
+	if (request->response == NULL)
+		return;
+	memcpy(request->response, x->header_block, x->headers_len);
+	if (x->body_len > 0)
+		memcpy(request->response + x->headers_len, x->body, x->body_len);
+	request->response_headers = request->response;
+	request->response_headers_len = x->headers_len;
+	request->response_body = request->response + x->headers_len;
+	request->response_body_len = x->body_len;
+	request->response_body_cut = x->body_full;
+}
+
+static void
+give_back(WhTransport *t, WhRequest *request)
+{
+	WhExchange *x = request->exchange;
+
+	curl_slist_free_all(x->headers);
+	x->headers = NULL;
+	dlist_push_head(&t->spare, &x->node);
+	request->exchange = NULL;
 }
 
 static void
@@ -506,11 +584,8 @@ finish(WhTransport *t, WhRequest *request, CURLcode code)
 	else
 		describe_failure(request, code);
 
-	request->response_headers = x->header_block;
-	request->response_headers_len = x->headers_len;
-	request->response_body = x->body;
-	request->response_body_len = x->body_len;
-	request->response_body_cut = x->body_full;
+	keep_response(request);
+	give_back(t, request);
 	dlist_push_tail(&t->finished, &request->node);
 }
 
@@ -519,6 +594,8 @@ finish_unsent(WhTransport *t, WhRequest *request, const char *error)
 {
 	request->answer.error_class = WH_ERROR_INTERNAL;
 	strlcpy(request->error, error, sizeof(request->error));
+	if (request->exchange)
+		give_back(t, request);
 	dlist_push_tail(&t->finished, &request->node);
 }
 
@@ -537,9 +614,9 @@ collect(WhTransport *t)
 		if (message->msg != CURLMSG_DONE)
 			continue;
 		curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **) &request);
+		curl_multi_remove_handle(t->multi, easy);	/* message is gone from here on */
 		dlist_delete(&request->node);
 		finish(t, request, code);
-		curl_multi_remove_handle(t->multi, easy);	/* message is gone from here on */
 	}
 }
 
@@ -551,6 +628,7 @@ wh_transport_create(void)
 {
 	static bool initialized = false;
 	WhTransport *t = calloc(1, sizeof(WhTransport));
+	struct epoll_event wake = {.events = EPOLLIN};
 
 	if (t == NULL)
 		return NULL;
@@ -561,8 +639,12 @@ wh_transport_create(void)
 	dlist_init(&t->finished);
 	dlist_init(&t->active);
 	t->epoll = epoll_create1(EPOLL_CLOEXEC);
+	t->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	t->multi = initialized ? curl_multi_init() : NULL;
-	if (t->epoll < 0 || t->multi == NULL)
+	t->settings = copy_settings();
+	wake.data.fd = t->wake;
+	if (t->epoll < 0 || t->wake < 0 || t->multi == NULL || t->settings == NULL ||
+		epoll_ctl(t->epoll, EPOLL_CTL_ADD, t->wake, &wake) != 0)
 	{
 		wh_transport_destroy(t);
 		return NULL;
@@ -590,40 +672,47 @@ wh_transport_destroy(WhTransport *t)
 		free_exchange(request->exchange);
 	}
 	dlist_foreach_modify(iter, &t->finished)
-	{
-		WhRequest  *request = dlist_container(WhRequest, node, iter.cur);
-
-		if (request->exchange)
-			free_exchange(request->exchange);
-	}
+		wh_request_clear(dlist_container(WhRequest, node, iter.cur));
 	dlist_foreach_modify(iter, &t->spare)
 		free_exchange(dlist_container(WhExchange, node, iter.cur));
 	if (t->multi)
 		curl_multi_cleanup(t->multi);
 	if (t->epoll >= 0)
 		close(t->epoll);
+	if (t->wake >= 0)
+		close(t->wake);
+	free_settings(t->settings);
+	free_settings(t->next_settings);
 	free(t->watches);
 	free(t);
 }
 
-void
+bool
 wh_transport_reload(WhTransport *t)
 {
-	t->generation++;
+	Settings   *settings = copy_settings();
+
+	if (settings == NULL)
+		return false;
+	free_settings(__atomic_exchange_n(&t->next_settings, settings, __ATOMIC_ACQ_REL));
+	wh_transport_wake(t);
+	return true;
 }
 
-int
-wh_transport_descriptor(const WhTransport *t)
+void
+wh_transport_wake(WhTransport *t)
 {
-	return t->epoll;
+	uint64		one = 1;
+
+	/* it cannot fail but when there are 2^64 - 2 wakes already */
+	(void) !write(t->wake, &one, sizeof(one));
 }
 
-long
-wh_transport_timeout_ms(const WhTransport *t)
+void
+wh_request_clear(WhRequest *request)
 {
-	if (t->timer_ms < 0)
-		return -1;
-	return (long) Max(0, t->timer_ms - monotonic_ms());
+	free(request->response);
+	request->response = NULL;
 }
 
 void
@@ -638,6 +727,7 @@ wh_transport_start(WhTransport *t, WhRequest *request)
 	request->response_headers = request->response_body = NULL;
 	request->response_headers_len = request->response_body_len = 0;
 	request->response_body_cut = false;
+	request->response = NULL;
 	request->exchange = x;
 	if (x == NULL)
 	{
@@ -653,43 +743,68 @@ wh_transport_start(WhTransport *t, WhRequest *request)
 		dlist_push_tail(&t->active, &request->node);
 }
 
-void
-wh_transport_drive(WhTransport *t)
+static int
+wait_time_ms(const WhTransport *t, int max_wait_ms)
+{
+	int64		timer_ms;
+
+	if (t->timer_ms < 0)
+		return max_wait_ms;
+	timer_ms = Max(0, t->timer_ms - monotonic_ms());
+	return (int) (max_wait_ms < 0 ? Min(timer_ms, PG_INT32_MAX) : Min(timer_ms, max_wait_ms));
+}
+
+static void
+serve(WhTransport *t, const struct epoll_event *event)
+{
+	int			fd = event->data.fd;
+	int			what = 0;
+	int			running;
+
+	if (fd == t->wake)
+	{
+		uint64		count;
+
+		(void) !read(fd, &count, sizeof(count));
+		return;
+	}
+	if (!t->watches[fd].wanted)
+	{
+		/* libcurl finds out when it wants to use the connection again */
+		epoll_ctl(t->epoll, EPOLL_CTL_DEL, fd, NULL);
+		t->watches[fd].events = 0;
+		return;
+	}
+	if (event->events & EPOLLIN)
+		what |= CURL_CSELECT_IN;
+	if (event->events & EPOLLOUT)
+		what |= CURL_CSELECT_OUT;
+	if (event->events & (EPOLLERR | EPOLLHUP))
+		what |= CURL_CSELECT_ERR;
+	curl_multi_socket_action(t->multi, fd, what, &running);
+}
+
+bool
+wh_transport_drive(WhTransport *t, int max_wait_ms)
 {
 	struct epoll_event events[EVENTS_AT_ONCE];
-	sigset_t	before;
-	int			running;
 	int			count;
+	bool		timer_due;
 
-	block_signals(&before);
-	count = epoll_wait(t->epoll, events, EVENTS_AT_ONCE, 0);
+	take_settings(t);
+	count = epoll_wait(t->epoll, events, EVENTS_AT_ONCE, wait_time_ms(t, max_wait_ms));
 	for (int i = 0; i < count; i++)
+		serve(t, &events[i]);
+	timer_due = t->timer_ms >= 0 && t->timer_ms <= monotonic_ms();
+	if (timer_due)
 	{
-		int			fd = events[i].data.fd;
-		int			what = 0;
+		int			running;
 
-		if (!t->watches[fd].wanted)
-		{
-			/* libcurl finds out when it wants to use the connection again */
-			epoll_ctl(t->epoll, EPOLL_CTL_DEL, fd, NULL);
-			t->watches[fd].events = 0;
-			continue;
-		}
-		if (events[i].events & EPOLLIN)
-			what |= CURL_CSELECT_IN;
-		if (events[i].events & EPOLLOUT)
-			what |= CURL_CSELECT_OUT;
-		if (events[i].events & (EPOLLERR | EPOLLHUP))
-			what |= CURL_CSELECT_ERR;
-		curl_multi_socket_action(t->multi, fd, what, &running);
-	}
-	if (t->timer_ms >= 0 && t->timer_ms <= monotonic_ms())
-	{
 		t->timer_ms = -1;
 		curl_multi_socket_action(t->multi, CURL_SOCKET_TIMEOUT, 0, &running);
 	}
 	collect(t);
-	restore_signals(&before);
+	return count > 0 || timer_due;
 }
 
 WhRequest *
@@ -698,17 +813,4 @@ wh_transport_finished(WhTransport *t)
 	if (dlist_is_empty(&t->finished))
 		return NULL;
 	return dlist_container(WhRequest, node, dlist_pop_head_node(&t->finished));
-}
-
-void
-wh_transport_release(WhTransport *t, WhRequest *request)
-{
-	WhExchange *x = request->exchange;
-
-	if (x == NULL)
-		return;
-	curl_slist_free_all(x->headers);
-	x->headers = NULL;
-	dlist_push_head(&t->spare, &x->node);
-	request->exchange = NULL;
 }
