@@ -152,6 +152,7 @@ make_delivery(Fetch *fetch, WhEndpoint *endpoint, TupleTableSlot *row, TupleTabl
 	d->event_id = *DatumGetUUIDP(get(row, QUEUE_EVENT_ID));
 	d->attempt = DatumGetInt32(get(row, QUEUE_ATTEMPTS)) + 1;
 	d->row = row->tts_tid;
+	d->due_at = endpoint->cursor.due_at;
 	d->endpoint = endpoint;
 	return d;
 }
@@ -214,7 +215,7 @@ static void
 read_endpoint(Fetch *fetch, Reader *queue, WhPick *pick)
 {
 	WhEndpoint *e = pick->endpoint;
-	int			limit = Min(pick->limit, wh_endpoint_cap(e) - e->in_flight);
+	int			limit = Min(pick->limit, wh_endpoint_allowance(e, fetch->now));
 
 	/* removed, paused or disabled: a wake comes when that changes */
 	e->next_at = DT_NOEND;
