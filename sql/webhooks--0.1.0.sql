@@ -41,6 +41,7 @@ COMMENT ON COLUMN webhooks.endpoints.event_types
 IS 'patterns: an exact event type, * or order.* (whatever begins with "order.")';
 COMMENT ON COLUMN webhooks.endpoints.state
 IS 'active; paused: events go on queueing and none is sent; disabled: no new deliveries, those queued are held';
+COMMENT ON COLUMN webhooks.endpoints.rate_limit IS 'requests a second; NULL for no limit';
 COMMENT ON COLUMN webhooks.endpoints.retry_schedule IS 'waits between attempts; NULL follows webhooks.retry_schedule';
 
 -- Apart from endpoints, so that whoever may read endpoints cannot read these.

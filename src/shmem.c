@@ -9,6 +9,7 @@
 
 #include <signal.h>
 
+#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "settings.h"
 #include "shmem.h"
@@ -111,6 +112,14 @@ wh_shard(const pg_uuid_t *endpoint_id)
 {
 	/* the last byte of a UUIDv7 is random */
 	return endpoint_id->data[UUID_LEN - 1] % WH_SHARDS;
+}
+
+uint32
+wh_tenant_hash(const char *tenant_id)
+{
+	uint32		hash = hash_bytes((const unsigned char *) tenant_id, strlen(tenant_id));
+
+	return hash == WH_TENANT_UNKNOWN ? 1 : hash;
 }
 
 static void

@@ -73,6 +73,7 @@ enqueue(const Event *event, const pg_uuid_t *endpoint_ids, int count)
 	Relation	queue = table_open(wh_table("queue"), RowExclusiveLock);
 	WhInserter *inserter = wh_inserter_open(queue);
 	pg_uuid_t  *delivery_ids = palloc_extended(count * sizeof(pg_uuid_t), MCXT_ALLOC_HUGE);
+	WhWake		wake = {.due_at = event->due_at, .tenant = wh_tenant_hash(event->tenant_id)};
 
 	for (int i = 0; i < count; i++)
 	{
@@ -83,7 +84,8 @@ enqueue(const Event *event, const pg_uuid_t *endpoint_ids, int count)
 		wh_inserter_set(inserter, QUEUE_ENDPOINT_ID, UUIDPGetDatum(&endpoint_ids[i]));
 		wh_inserter_set(inserter, QUEUE_DUE_AT, TimestampTzGetDatum(event->due_at));
 		wh_inserter_set(inserter, QUEUE_ATTEMPTS, Int32GetDatum(0));
-		wh_wake_endpoint(&endpoint_ids[i], event->due_at);
+		wake.endpoint_id = endpoint_ids[i];
+		wh_wake_endpoint(&wake);
 	}
 	wh_inserter_close(inserter);
 	table_close(queue, NoLock);

@@ -201,7 +201,7 @@ take_wakes(WhEngine *e, TimestampTz now)
 
 	for (int i = 0; i < count; i++)
 		if (e->queue.shards & shard_bit(wh_shard(&e->wakes[i].endpoint_id)))
-			wh_scheduler_wake(e->queue.scheduler, &e->wakes[i].endpoint_id, e->wakes[i].due_at);
+			wh_scheduler_wake(e->queue.scheduler, &e->wakes[i]);
 	if (overflow)
 		e->look_wanted = true;
 	if ((e->look_wanted && now >= e->look_not_before) || now >= e->look_at)
@@ -241,6 +241,16 @@ maintain(WhEngine *e, TimestampTz now)
 
 /* ---- sending ---- */
 
+static WhWake
+wake_for(const WhDelivery *d, TimestampTz due_at)
+{
+	return (WhWake)
+	{
+		.endpoint_id = d->endpoint->endpoint_id, .due_at = due_at,
+		.tenant = d->endpoint->tenant->hash
+	};
+}
+
 static void
 enter_in_hand(WhEngine *e, WhDelivery *d)
 {
@@ -250,6 +260,7 @@ enter_in_hand(WhEngine *e, WhDelivery *d)
 	Assert(!found);
 	entry->delivery = d;
 	d->endpoint->in_hand++;
+	d->endpoint->tenant->in_hand++;
 	e->shard_in_hand[wh_shard(&d->endpoint->endpoint_id)]++;
 	e->in_hand++;
 }
@@ -259,6 +270,7 @@ leave_hand(WhEngine *e, WhDelivery *d)
 {
 	hash_search(e->queue.in_hand, &d->delivery_id, HASH_REMOVE, NULL);
 	d->endpoint->in_hand--;
+	d->endpoint->tenant->in_hand--;
 	e->shard_in_hand[wh_shard(&d->endpoint->endpoint_id)]--;
 	e->in_hand--;
 	if (d->index >= 0)
@@ -283,7 +295,22 @@ take_delivery(WhDelivery *d, void *state)
 	d->index = -1;
 	enter_in_hand(e, d);
 	d->endpoint->in_flight++;
+	d->endpoint->unsent++;
+	d->probe = wh_breaker_is_open(&d->endpoint->breaker);
+	if (d->probe)
+		wh_breaker_begin_probe(&d->endpoint->breaker);
 	dlist_push_tail(&e->taken, &d->node);
+}
+
+/* It was taken and is not sent: its row stands in the queue as it was. */
+static void
+let_go(WhEngine *e, WhDelivery *d)
+{
+	if (d->probe)
+		wh_breaker_drop_probe(&d->endpoint->breaker);
+	d->endpoint->in_flight--;
+	d->endpoint->unsent--;
+	leave_hand(e, d);
 }
 
 /* The fetch failed half-way: puts back what it took. */
@@ -291,12 +318,7 @@ static void
 untake(WhEngine *e, WhPick *picks, int count)
 {
 	while (!dlist_is_empty(&e->taken))
-	{
-		WhDelivery *d = dlist_container(WhDelivery, node, dlist_pop_head_node(&e->taken));
-
-		d->endpoint->in_flight--;
-		leave_hand(e, d);
-	}
+		let_go(e, dlist_container(WhDelivery, node, dlist_pop_head_node(&e->taken)));
 	for (int i = 0; i < count; i++)
 	{
 		picks[i].endpoint->cursor = picks[i].from;
@@ -394,6 +416,27 @@ decide(const WhDelivery *d)
 						   pg_prng_double(&pg_global_prng_state));
 }
 
+static void
+note_answer(const WhDelivery *d, TimestampTz now)
+{
+	WhBreakerChange change = wh_breaker_note(&d->endpoint->breaker, &d->request.answer, d->probe,
+											 d->attempted_at, now);
+	char	   *id;
+
+	if (change == WH_BREAKER_SAME)
+		return;
+	id = DatumGetCString(DirectFunctionCall1(uuid_out,
+											 UUIDPGetDatum(&d->endpoint->endpoint_id)));
+	if (change == WH_BREAKER_OPENED)
+		ereport(LOG,
+				(errmsg("webhooks: endpoint %s fails; probing it until it answers", id),
+				 errdetail("Its deliveries wait in the queue and keep their attempts.")));
+	else
+		ereport(LOG,
+				(errmsg("webhooks: endpoint %s answers again", id)));
+	pfree(id);
+}
+
 /* The answer is in, or there will be none. */
 static void
 finish_delivery(WhEngine *e, WhDelivery *d)
@@ -405,6 +448,7 @@ finish_delivery(WhEngine *e, WhDelivery *d)
 		d->next_attempt_at = later(now, d->verdict.wait_ms);
 	d->endpoint->in_flight--;
 	e->in_flight--;
+	note_answer(d, now);
 	wh_scheduler_place(e->queue.scheduler, d->endpoint, now);
 
 	if (e->result_count++ == 0)
@@ -421,6 +465,9 @@ send_delivery(WhEngine *e, WhDelivery *d)
 	d->index = e->free_indexes[--e->free_index_count];
 	wh_slot_in_flight(d->index, &entry);
 	e->in_flight++;
+	d->endpoint->unsent--;
+	if (d->config->rate_limit > 0)
+		wh_rate_take(&d->endpoint->rate, d->config->rate_limit, d->attempted_at);
 
 	d->request.url = d->config->url;
 	d->request.timeout_ms = d->config->timeout_ms > 0 ? d->config->timeout_ms : wh_timeout_ms;
@@ -445,14 +492,15 @@ send_taken(WhEngine *e)
 	wh_sender_flush(e->sender);
 }
 
-static int
+static WhRoom
 room(const WhEngine *e)
 {
-	int64		n = wh_max_in_flight - e->in_hand;
+	int			free = Max(0, wh_max_in_flight - e->in_hand);
+	int64		rows = free;
 
 	if (e->options.max_deliveries > 0)
-		n = Min(n, e->options.max_deliveries - e->started);
-	return (int) Max(0, n);
+		rows = Min(rows, e->options.max_deliveries - e->started);
+	return (WhRoom) {.free = free, .rows = (int) Max(0, rows)};
 }
 
 /*
@@ -531,6 +579,8 @@ fetch_due(WhEngine *e, TimestampTz now)
 static void
 complete(WhEngine *e, WhDelivery *d)
 {
+	WhWake		wake;
+
 	e->counts.attempted++;
 	switch (d->verdict.outcome)
 	{
@@ -539,7 +589,8 @@ complete(WhEngine *e, WhDelivery *d)
 			break;
 		case WH_RETRYING:
 			e->counts.retried++;
-			wh_scheduler_wake(e->queue.scheduler, &d->endpoint->endpoint_id, d->next_attempt_at);
+			wake = wake_for(d, d->next_attempt_at);
+			wh_scheduler_wake(e->queue.scheduler, &wake);
 			break;
 		case WH_DEAD_LETTER:
 			e->counts.dead_lettered++;
@@ -646,7 +697,8 @@ wh_engine_idle(WhEngine *e)
 		return false;
 	if (e->options.max_deliveries > 0 && e->started >= e->options.max_deliveries)
 		return true;
-	return wh_scheduler_next(e->queue.scheduler, now) > now;
+	return !wh_scheduler_paced(e->queue.scheduler) &&
+		wh_scheduler_next(e->queue.scheduler, now, room(e).free) > now;
 }
 
 static long
@@ -661,6 +713,7 @@ static long
 wait_time(WhEngine *e, long ms)
 {
 	TimestampTz now = GetCurrentTimestamp();
+	WhRoom		places = room(e);
 
 	if (e->result_count > 0)
 		ms = until(now, Max(e->record_not_before,
@@ -672,8 +725,9 @@ wait_time(WhEngine *e, long ms)
 	ms = until(now, e->look_wanted ? e->look_not_before : e->look_at, ms);
 	if (e->queue.shards & shard_bit(0))
 		ms = until(now, e->maintain_at, ms);
-	if (e->queue.shards != 0 && !e->draining && room(e) > 0)
-		ms = until(now, Max(e->fetch_not_before, wh_scheduler_next(e->queue.scheduler, now)), ms);
+	if (e->queue.shards != 0 && !e->draining && places.rows > 0)
+		ms = until(now, Max(e->fetch_not_before,
+							wh_scheduler_next(e->queue.scheduler, now, places.free)), ms);
 	return ms;
 }
 

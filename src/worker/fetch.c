@@ -214,7 +214,7 @@ static void
 read_endpoint(Fetch *fetch, Reader *queue, WhPick *pick)
 {
 	WhEndpoint *e = pick->endpoint;
-	int			limit = Min(pick->limit, wh_endpoint_cap(e) - e->in_flight);
+	int			limit = Min(pick->limit, wh_endpoint_allowance(e, fetch->now));
 
 	/* removed, paused or disabled: a wake comes when that changes */
 	e->next_at = DT_NOEND;

@@ -26,6 +26,7 @@ typedef struct WhDelivery
 	WhEndpoint *endpoint;
 	WhConfig   *config;			/* held */
 	ItemPointerData row;		/* where its queue row stood when it was fetched */
+	bool		probe;			/* of an endpoint whose breaker is open */
 	int			attempt;		/* 1 for the first */
 	TimestampTz attempted_at;
 	WhVerdict	verdict;
