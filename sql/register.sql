@@ -143,7 +143,7 @@ SELECT a, tried_to_register($$'https://example.com/', $$ || a) FROM unnest(ARRAY
 	$$signature_schemes => NULL$$, $$signature_schemes => '{NULL}'$$,
 	$$payload_format => 'standard'$$, $$payload_format => 'raw'$$, $$payload_format => NULL$$,
 	$$api_version => NULL$$, $$api_version => '2026-01-01'$$,
-	$$ordering => 'none'$$, $$ordering => 'endpoint'$$, $$ordering => NULL$$,
+	$$ordering => 'none'$$, $$ordering => 'endpoint'$$, $$ordering => 'key'$$, $$ordering => 'random'$$, $$ordering => NULL$$,
 	$$client_certificate => NULL, client_key => NULL$$, $$client_certificate => 'x'$$, $$client_key => 'x'$$
 ]) a;
 

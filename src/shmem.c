@@ -11,6 +11,7 @@
 
 #include "common/hashfn.h"
 #include "miscadmin.h"
+#include "port/atomics.h"
 #include "settings.h"
 #include "shmem.h"
 #include "storage/ipc.h"
@@ -47,6 +48,7 @@ typedef struct WhBar
 
 typedef struct WhShared
 {
+	pg_atomic_uint64 last_tick;
 	LWLock	   *lock;			/* for what follows, and for taking a slot */
 	WhBar		bars[BARS_MAX];
 	int			launcher_pid;	/* 0 while there is none */
@@ -85,6 +87,7 @@ startup(void)
 		LWLockPadded *locks = GetNamedLWLockTranche(TRANCHE);
 
 		memset(shared, 0, sizeof(WhShared));
+		pg_atomic_init_u64(&shared->last_tick, 0);
 		shared->lock = &locks[0].lock;
 		for (int i = 0; i < WH_SLOTS; i++)
 			shared->slots[i].lock = &locks[i + 1].lock;
@@ -105,6 +108,21 @@ bool
 wh_shmem_available(void)
 {
 	return shared != NULL;
+}
+
+uint64
+wh_shmem_next_tick(uint64 tick)
+{
+	uint64		last;
+	uint64		next;
+
+	if (shared == NULL)
+		return tick;
+	last = pg_atomic_read_u64(&shared->last_tick);
+	do
+		next = Max(tick, last + 1);
+	while (!pg_atomic_compare_exchange_u64(&shared->last_tick, &last, next));
+	return next;
 }
 
 int

@@ -57,6 +57,12 @@ extern void wh_shmem_install(void);
  */
 extern bool wh_shmem_available(void);
 
+/*
+ * The later of tick and one after the last that any process got: ticks of this server never go
+ * back, even if the clock does.
+ */
+extern uint64 wh_shmem_next_tick(uint64 tick);
+
 /* The shard of an endpoint, the same in every process and on every restart. */
 extern int	wh_shard(const pg_uuid_t *endpoint_id);
 

@@ -221,6 +221,13 @@ check_retry_schedule(FunctionCallInfo fcinfo)
 	}
 }
 
+static bool
+text_is(FunctionCallInfo fcinfo, int number, const char *expected)
+{
+	return !PG_ARGISNULL(number) &&
+		strcmp(text_to_cstring(PG_GETARG_TEXT_PP(number)), expected) == 0;
+}
+
 static void
 check_limits(FunctionCallInfo fcinfo)
 {
@@ -243,6 +250,9 @@ check_limits(FunctionCallInfo fcinfo)
 		!(PG_GETARG_FLOAT4(RATE_LIMIT) > 0 && PG_GETARG_FLOAT4(RATE_LIMIT) <= WH_RATE_MAX))
 		wh_refuse("rate_limit",
 				  psprintf("must be above 0 and at most %d requests a second", WH_RATE_MAX));
+	if (!text_is(fcinfo, ORDERING, "none") && !text_is(fcinfo, ORDERING, "endpoint") &&
+		!text_is(fcinfo, ORDERING, "key"))
+		wh_refuse("ordering", "must be none, endpoint or key");
 	if (PG_ARGISNULL(METADATA) || !JB_ROOT_IS_OBJECT(PG_GETARG_JSONB_P(METADATA)))
 		wh_refuse("metadata", "must be a JSON object");
 }
@@ -254,13 +264,6 @@ refuse_unsupported(const char *option)
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 			 errmsg("%s is not supported yet", option),
 			 errhint("Leave it at its default.")));
-}
-
-static bool
-text_is(FunctionCallInfo fcinfo, int number, const char *expected)
-{
-	return !PG_ARGISNULL(number) &&
-		strcmp(text_to_cstring(PG_GETARG_TEXT_PP(number)), expected) == 0;
 }
 
 static void
@@ -277,8 +280,6 @@ check_supported(FunctionCallInfo fcinfo)
 		refuse_unsupported("a value of signature_schemes other than {v1}");
 	if (!text_is(fcinfo, PAYLOAD_FORMAT, "standard"))
 		refuse_unsupported("a value of payload_format other than standard");
-	if (!text_is(fcinfo, ORDERING, "none"))
-		refuse_unsupported("a value of ordering other than none");
 	if (!PG_ARGISNULL(FILTER))
 		refuse_unsupported("filter");
 	if (!PG_ARGISNULL(API_VERSION))

@@ -88,8 +88,11 @@ wh_sql_replay_delivery(PG_FUNCTION_ARGS)
 
 		wh_execute("DELETE FROM webhooks.dead_letters WHERE delivery_id = $1", 1, arguments);
 		wh_execute("INSERT INTO webhooks.queue"
-				   " (delivery_id, event_id, endpoint_id, due_at, attempts)"
-				   " VALUES ($1, $2, $3, clock_timestamp(), 0)"
+				   " (delivery_id, event_id, endpoint_id, due_at, attempts, lane)"
+				   " SELECT $1, $2, $3, clock_timestamp(), 0,"
+				   "  webhooks.lane(ep.ordering, ev.ordering_key)"
+				   " FROM webhooks.events ev, webhooks.endpoints ep"
+				   " WHERE ev.event_id = $2 AND ep.endpoint_id = $3"
 				   " ON CONFLICT (delivery_id)"
 				   " DO UPDATE SET due_at = excluded.due_at, attempts = 0", 3, arguments);
 	}
@@ -120,9 +123,12 @@ wh_sql_replay_failed(PG_FUNCTION_ARGS)
 					   "  WHERE endpoint_id = $1 AND dead_at >= $2 AND dead_at <= $3"
 					   "  RETURNING delivery_id, event_id, endpoint_id)"
 					   " INSERT INTO webhooks.queue"
-					   " (delivery_id, event_id, endpoint_id, due_at, attempts)"
-					   " SELECT delivery_id, event_id, endpoint_id, clock_timestamp(), 0"
-					   " FROM dead ORDER BY delivery_id",
+					   " (delivery_id, event_id, endpoint_id, due_at, attempts, lane)"
+					   " SELECT d.delivery_id, d.event_id, d.endpoint_id, clock_timestamp(), 0,"
+					   "  webhooks.lane(ep.ordering, ev.ordering_key)"
+					   " FROM dead d JOIN webhooks.events ev ON ev.event_id = d.event_id"
+					   " JOIN webhooks.endpoints ep ON ep.endpoint_id = d.endpoint_id"
+					   " ORDER BY d.delivery_id",
 					   3, arguments);
 	SPI_finish();
 	if (count > 0)

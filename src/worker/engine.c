@@ -308,6 +308,8 @@ let_go(WhEngine *e, WhDelivery *d)
 {
 	if (d->probe)
 		wh_breaker_drop_probe(&d->endpoint->breaker);
+	if (d->lane)
+		wh_lane_set(d->lane, WH_LANE_OPEN);
 	d->endpoint->in_flight--;
 	d->endpoint->unsent--;
 	leave_hand(e, d);
@@ -523,7 +525,7 @@ fetch_singly(WhEngine *e, WhPick *picks, int count)
 				break;
 			case WH_TRANSACTION_FAILED:
 				untake(e, &picks[i], 1);
-				note_result(e, wh_queue_put_off_next(&e->queue, endpoint), &e->fetch_not_before);
+				note_result(e, wh_queue_put_off(&e->queue), &e->fetch_not_before);
 
 				/* the more of its rows are bad, the more time is left to the others */
 				endpoint->next_at = later(GetCurrentTimestamp(),
@@ -576,6 +578,26 @@ fetch_due(WhEngine *e, TimestampTz now)
 
 /* ---- recording ---- */
 
+/* The delivery's lane goes on, or waits for its retry. */
+static void
+free_lane(WhEngine *e, WhDelivery *d)
+{
+	WhWake		wake;
+
+	if (d->lane == NULL)
+		return;
+	if (d->verdict.outcome == WH_RETRYING)
+	{
+		d->lane->head_due_at = d->next_attempt_at;
+		wh_lane_set(d->lane, WH_LANE_WAITING);
+	}
+	else if (wh_lane_end(d->lane, &d->delivery_id))
+	{
+		wake = wake_for(d, GetCurrentTimestamp());
+		wh_scheduler_wake(e->queue.scheduler, &wake);
+	}
+}
+
 static void
 complete(WhEngine *e, WhDelivery *d)
 {
@@ -598,6 +620,7 @@ complete(WhEngine *e, WhDelivery *d)
 		case WH_CANCELLED:
 			break;
 	}
+	free_lane(e, d);
 	leave_hand(e, d);
 }
 
@@ -819,6 +842,7 @@ wh_engine_create(MemoryContext parent, WhEngineOptions options)
 	e->queue.in_session = options.in_session;
 	e->queue.context = context;
 	e->queue.scheduler = wh_scheduler_create(context);
+	e->queue.lanes = wh_lanes_create(context);
 	e->queue.in_hand = hash_create("webhooks in hand", 1024, &ctl,
 								   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	dlist_init(&e->taken);

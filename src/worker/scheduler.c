@@ -16,6 +16,7 @@
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+#include "worker/lane.h"
 #include "worker/scheduler.h"
 
 #define IDLE_MAX 16384
@@ -278,6 +279,8 @@ find_or_enter(WhScheduler *s, const WhWake *wake)
 			.endpoint_id = wake->endpoint_id, .place = WH_FULL, .next_at = DT_NOEND,
 			.cursor.due_at = wake->due_at
 		};
+		dlist_init(&e->open_lanes);
+		dlist_init(&e->lanes);
 		join_tenant(s, e, wake->tenant);
 	}
 	else if (e->tenant->hash != wake->tenant && wake->tenant != WH_TENANT_UNKNOWN)
@@ -294,6 +297,7 @@ forget(WhScheduler *s, WhEndpoint *e)
 {
 	lift(s, e);
 	leave_tenant(s, e);
+	wh_lanes_forget(e);			/* all of them: nothing is in hand */
 	wh_config_release(e->config);
 	hash_search(s->endpoints, &e->endpoint_id, HASH_REMOVE, NULL);
 }
@@ -317,6 +321,7 @@ drop_longest_idle(WhScheduler *s, TimestampTz now)
 static void
 forget_options(WhEndpoint *e, TimestampTz now)
 {
+	wh_lanes_forget(e);
 	wh_config_release(e->config);
 	e->config = NULL;			/* with its rate */
 	wh_breaker_hurry(&e->breaker, now);

@@ -108,6 +108,8 @@ typedef struct WhEndpoint
 	int			failures;		/* reads in succession that raised an error */
 	WhRate		rate;
 	WhBreaker	breaker;
+	dlist_head	open_lanes;		/* of WhLane: to be looked up by the next read */
+	dlist_head	lanes;			/* the others */
 	WhPlace		place;
 	dlist_node	node;			/* of ready or idle */
 	pairingheap_node heap_node; /* of waiting or crowded */
