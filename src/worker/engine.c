@@ -497,12 +497,12 @@ send_taken(WhEngine *e)
 static WhRoom
 room(const WhEngine *e)
 {
-	int			free = Max(0, wh_max_in_flight - e->in_hand);
-	int64		rows = free;
+	int			places = Max(0, wh_max_in_flight - e->in_hand);
+	int64		rows = places;
 
 	if (e->options.max_deliveries > 0)
 		rows = Min(rows, e->options.max_deliveries - e->started);
-	return (WhRoom) {.free = free, .rows = (int) Max(0, rows)};
+	return (WhRoom) {.places = places, .rows = (int) Max(0, rows)};
 }
 
 /*
@@ -721,7 +721,7 @@ wh_engine_idle(WhEngine *e)
 	if (e->options.max_deliveries > 0 && e->started >= e->options.max_deliveries)
 		return true;
 	return !wh_scheduler_paced(e->queue.scheduler) &&
-		wh_scheduler_next(e->queue.scheduler, now, room(e).free) > now;
+		wh_scheduler_next(e->queue.scheduler, now, room(e).places) > now;
 }
 
 static long
@@ -736,7 +736,7 @@ static long
 wait_time(WhEngine *e, long ms)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	WhRoom		places = room(e);
+	WhRoom		left = room(e);
 
 	if (e->result_count > 0)
 		ms = until(now, Max(e->record_not_before,
@@ -748,9 +748,9 @@ wait_time(WhEngine *e, long ms)
 	ms = until(now, e->look_wanted ? e->look_not_before : e->look_at, ms);
 	if (e->queue.shards & shard_bit(0))
 		ms = until(now, e->maintain_at, ms);
-	if (e->queue.shards != 0 && !e->draining && places.rows > 0)
+	if (e->queue.shards != 0 && !e->draining && left.rows > 0)
 		ms = until(now, Max(e->fetch_not_before,
-							wh_scheduler_next(e->queue.scheduler, now, places.free)), ms);
+							wh_scheduler_next(e->queue.scheduler, now, left.places)), ms);
 	return ms;
 }
 

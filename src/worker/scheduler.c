@@ -6,8 +6,8 @@
  * and the longest idle of them are dropped when they are many: memory follows the endpoints at
  * work, not the endpoints there are.
  *
- * Crowded ones cost little. Who is crowded has at least as many requests in flight as places are
- * free, so no more than webhooks.max_in_flight are passed over, divided by the free places.
+ * Tenants that must wait for more free places are passed over where they stand. They are few: each
+ * has at least as much in hand as places are free, and all together webhooks.max_in_flight at most.
  */
 #include "postgres.h"
 
@@ -124,9 +124,11 @@ wh_endpoint_allowance(WhEndpoint *e, TimestampTz now)
 /* ---- places ---- */
 
 static HTAB *
-create_hash(const char *name, Size key_size, Size entry_size, MemoryContext context)
+create_hash(const char *name, Size key_size, Size entry_size)
 {
-	HASHCTL		ctl = {.keysize = key_size, .entrysize = entry_size, .hcxt = context};
+	HASHCTL		ctl = {
+		.keysize = key_size, .entrysize = entry_size, .hcxt = CurrentMemoryContext
+	};
 
 	return hash_create(name, 1024, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 }
@@ -137,8 +139,8 @@ wh_scheduler_create(MemoryContext context)
 	MemoryContext before = MemoryContextSwitchTo(context);
 	WhScheduler *s = palloc0(sizeof(WhScheduler));
 
-	s->endpoints = create_hash("webhooks endpoints", sizeof(pg_uuid_t), sizeof(WhEndpoint), context);
-	s->tenants = create_hash("webhooks tenants", sizeof(uint32), sizeof(WhTenant), context);
+	s->endpoints = create_hash("webhooks endpoints", sizeof(pg_uuid_t), sizeof(WhEndpoint));
+	s->tenants = create_hash("webhooks tenants", sizeof(uint32), sizeof(WhTenant));
 	s->waiting = pairingheap_allocate(compare_ready_at, NULL);
 	dlist_init(&s->turns);
 	dlist_init(&s->idle);
@@ -366,50 +368,50 @@ advance(WhScheduler *s, TimestampTz now)
 
 /* A tenant alone takes nothing from anybody. */
 static bool
-tenant_is_crowded(const WhScheduler *s, const WhTenant *t, int free)
+tenant_is_crowded(const WhScheduler *s, const WhTenant *t, int places)
 {
-	return t->in_hand + t->promised >= TENANT_FACTOR * free &&
+	return t->in_hand + t->promised >= TENANT_FACTOR * places &&
 		hash_get_num_entries(s->tenants) > 1;
 }
 
 static WhEndpoint *
-least_crowded(WhTenant *t, int free)
+least_crowded(WhTenant *t, int places)
 {
 	WhEndpoint *e;
 
 	if (pairingheap_is_empty(&t->crowded))
 		return NULL;
 	e = pairingheap_container(WhEndpoint, heap_node, pairingheap_first(&t->crowded));
-	return e->in_flight < free ? e : NULL;
+	return e->in_flight < places ? e : NULL;
 }
 
 /* The tenant's endpoint whose turn it is, or NULL. */
 static WhEndpoint *
-first_of_tenant(WhTenant *t, int free)
+first_of_tenant(WhTenant *t, int places)
 {
 	while (!dlist_is_empty(&t->ready))
 	{
 		WhEndpoint *e = dlist_container(WhEndpoint, node, dlist_head_node(&t->ready));
 
-		if (e->in_flight < free)
+		if (e->in_flight < places)
 			return e;
 		dlist_delete(&e->node);
 		e->place = WH_CROWDED;
 		pairingheap_add(&t->crowded, &e->heap_node);
 	}
-	return least_crowded(t, free);
+	return least_crowded(t, places);
 }
 
 /* The endpoint whose turn it is, or NULL. Its tenant is then the last. */
 static WhEndpoint *
-take_turn(WhScheduler *s, int free)
+take_turn(WhScheduler *s, int places)
 {
 	dlist_iter	iter;
 
 	dlist_foreach(iter, &s->turns)
 	{
 		WhTenant   *t = dlist_container(WhTenant, node, iter.cur);
-		WhEndpoint *e = tenant_is_crowded(s, t, free) ? NULL : first_of_tenant(t, free);
+		WhEndpoint *e = tenant_is_crowded(s, t, places) ? NULL : first_of_tenant(t, places);
 
 		if (e)
 		{
@@ -422,13 +424,13 @@ take_turn(WhScheduler *s, int free)
 
 /* How many of the free places the endpoint and its tenant may take. */
 static int
-fair_part(const WhScheduler *s, const WhEndpoint *e, int free)
+fair_part(const WhScheduler *s, const WhEndpoint *e, int places)
 {
 	const WhTenant *t = e->tenant;
-	int			rows = (free - e->in_flight + 1) / 2;
+	int			rows = (places - e->in_flight + 1) / 2;
 
 	if (hash_get_num_entries(s->tenants) > 1)
-		rows = Min(rows, (TENANT_FACTOR * free - t->in_hand - t->promised + TENANT_FACTOR) /
+		rows = Min(rows, (TENANT_FACTOR * places - t->in_hand - t->promised + TENANT_FACTOR) /
 				   (TENANT_FACTOR + 1));
 	return rows;
 }
@@ -444,7 +446,7 @@ wh_scheduler_pick(WhScheduler *s, TimestampTz now, WhRoom room, WhPick *picks, i
 	s->round++;
 	tenant_share = s->turn_count > 0 ? room.rows / s->turn_count : 0;
 	for (int turns = s->ready_count; turns > 0 && count < max_picks && room.rows > 0 &&
-		 (e = take_turn(s, room.free)) != NULL; turns--)
+		 (e = take_turn(s, room.places)) != NULL; turns--)
 	{
 		WhTenant   *t = e->tenant;
 		int			limit;
@@ -452,7 +454,7 @@ wh_scheduler_pick(WhScheduler *s, TimestampTz now, WhRoom room, WhPick *picks, i
 		if (t->round != s->round)
 			t->share = Max(TURN, tenant_share / t->ready_count);
 		t->round = s->round;
-		limit = Min(Min(t->share, room.rows), fair_part(s, e, room.free));
+		limit = Min(Min(t->share, room.rows), fair_part(s, e, room.places));
 		limit = Min(limit, wh_endpoint_allowance(e, now));
 		if (limit <= 0)
 		{
@@ -464,13 +466,13 @@ wh_scheduler_pick(WhScheduler *s, TimestampTz now, WhRoom room, WhPick *picks, i
 		t->promised += limit;
 		picks[count++] = (WhPick) {.endpoint = e, .limit = limit, .from = e->cursor};
 		room.rows -= limit;
-		room.free -= limit;
+		room.places -= limit;
 	}
 	return count;
 }
 
 TimestampTz
-wh_scheduler_next(WhScheduler *s, TimestampTz now, int free)
+wh_scheduler_next(WhScheduler *s, TimestampTz now, int places)
 {
 	dlist_iter	iter;
 
@@ -478,7 +480,8 @@ wh_scheduler_next(WhScheduler *s, TimestampTz now, int free)
 	{
 		WhTenant   *t = dlist_container(WhTenant, node, iter.cur);
 
-		if (!tenant_is_crowded(s, t, free) && (!dlist_is_empty(&t->ready) || least_crowded(t, free)))
+		if (!tenant_is_crowded(s, t, places) &&
+			(!dlist_is_empty(&t->ready) || least_crowded(t, places)))
 			return now;
 	}
 	if (pairingheap_is_empty(s->waiting))

@@ -135,7 +135,7 @@ extern void wh_scheduler_wake(WhScheduler *scheduler, const WhWake *wake);
 /* What the process may take in hand. */
 typedef struct WhRoom
 {
-	int			free;			/* places of webhooks.max_in_flight */
+	int			places;			/* free ones of webhooks.max_in_flight */
 	int			rows;			/* the same, or fewer where deliveries are limited */
 } WhRoom;
 
@@ -153,7 +153,7 @@ extern void wh_scheduler_place(WhScheduler *scheduler, WhEndpoint *endpoint, Tim
  * The earliest time at which an endpoint becomes ready; now if one is that may take a place while
  * so many are free; DT_NOEND when none is waiting.
  */
-extern TimestampTz wh_scheduler_next(WhScheduler *scheduler, TimestampTz now, int free);
+extern TimestampTz wh_scheduler_next(WhScheduler *scheduler, TimestampTz now, int places);
 
 /* Whether an endpoint has something due that only its rate holds back. */
 extern bool wh_scheduler_paced(const WhScheduler *scheduler);
