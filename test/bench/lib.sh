@@ -61,7 +61,11 @@ start_process()
 
 stop_process()
 {
-	local pid=$1
+	local pid=$1 other left=()
+	for other in "${PIDS[@]}"; do
+		[ "$other" = "$pid" ] || left+=("$other")
+	done
+	PIDS=("${left[@]}")
 	kill -TERM -- "-$pid" 2>/dev/null && wait_for_group "$pid" 50
 	kill -KILL -- "-$pid" 2>/dev/null
 	wait "$pid" 2>/dev/null
@@ -226,6 +230,11 @@ no_worker()
 	[ "$(value "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'webhooks worker'" postgres)" -eq 0 ]
 }
 
+workers_run()
+{
+	[ "$(worker_pids "$1" | wc -w)" -eq "$2" ]
+}
+
 worker_pids()
 {
 	value "SELECT pid FROM pg_stat_activity WHERE backend_type = 'webhooks worker' AND datname = '$1'" postgres
@@ -302,12 +311,33 @@ measure_deliveries()
 	drain bench "$1"
 }
 
+# pgbench_run DATABASE SCRIPT [OPTION…]: its output is left in $SCRATCH/pgbench.out.
+pgbench_run()
+{
+	local database=$1 script=$2
+	shift 2
+	printf '%s\n' "$script" >"$SCRATCH/tmp/script.sql"
+	as_user pgbench -n -M prepared -D payload="$(payload_text)" -f "$SCRATCH/tmp/script.sql" "$@" "$database" \
+		>"$SCRATCH/pgbench.out" 2>&1 || { cat "$SCRATCH/pgbench.out"; fail "pgbench failed"; }
+}
+
+# The script that dispatches to one of that many endpoints.
+dispatch_script()
+{
+	printf '\\set e random(0, %d)\n%s\n' $(($1 - 1)) "SELECT webhooks.dispatch('bench.e' || :e::text, :payload);"
+}
+
 # Figures
 
 # calc DECIMALS EXPRESSION
 calc()
 {
 	awk "BEGIN { printf \"%.$1f\", $2 }"
+}
+
+rounded()
+{
+	awk "BEGIN { printf(($1 >= 100 ? \"%.0f\" : \"%.2f\"), $1) }"
 }
 
 sorted()
@@ -364,8 +394,8 @@ add_ratio()
 {
 	local ratios=() i
 	local ours theirs
-	ours=$(calc 0 "$(median "${OURS[@]}")")
-	theirs=$(calc 0 "$(median "${THEIRS[@]}")")
+	ours=$(rounded "$(median "${OURS[@]}")")
+	theirs=$(rounded "$(median "${THEIRS[@]}")")
 	for i in "${!OURS[@]}"; do
 		ratios+=("$(calc 2 "${OURS[i]} / ${THEIRS[i]}")")
 	done

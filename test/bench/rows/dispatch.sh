@@ -3,14 +3,10 @@
 
 DISPATCH_SECONDS=${BENCH_DISPATCH_SECONDS:-8}
 
-# pgbench_tps DATABASE SCRIPT [OPTION…]: sets TPS.
+# Sets TPS.
 pgbench_tps()
 {
-	local database=$1 script=$2
-	shift 2
-	printf '%s\n' "$script" >"$SCRATCH/tmp/script.sql"
-	as_user pgbench -n -M prepared -D payload="$(payload_text)" -f "$SCRATCH/tmp/script.sql" "$@" "$database" \
-		>"$SCRATCH/pgbench.out" 2>&1 || { cat "$SCRATCH/pgbench.out"; fail "pgbench failed"; }
+	pgbench_run "$@"
 	TPS=$(sed -n 's/^tps = \([0-9]*\).*/\1/p' "$SCRATCH/pgbench.out")
 }
 

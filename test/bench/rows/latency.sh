@@ -7,7 +7,7 @@ row_latency()
 {
 	local run p50=() p99=() p50_before=() p99_before=() figures
 	for ((run = 1; run <= RUNS; run++)); do
-		make_database bench 0 "$HTTP"
+		make_database bench 1 "$HTTP"
 		enable >/dev/null
 		as_user test/bench/latency dbname=bench "$LATENCY_EVENTS" "$(payload_text)" >"$SCRATCH/latency.out" ||
 			fail "measuring the latency failed"
