@@ -1,5 +1,6 @@
 # The first deliveries of a long queue beside those of a short one, and the worker's memory.
 # shellcheck shell=bash
+# shellcheck disable=SC2034	# OURS and THEIRS are for add_ratio
 
 BACKLOG_LONG=${BENCH_BACKLOG_LONG:-5000000}
 BACKLOG_SHORT=${BENCH_BACKLOG_SHORT:-50000}

@@ -1,5 +1,6 @@
 # What dispatch costs the application.
 # shellcheck shell=bash
+# shellcheck disable=SC2034	# OURS and THEIRS are for add_ratio
 
 DISPATCH_SECONDS=${BENCH_DISPATCH_SECONDS:-8}
 

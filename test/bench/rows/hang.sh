@@ -1,5 +1,6 @@
 # Healthy endpoints beside one that never answers and has a long queue.
 # shellcheck shell=bash
+# shellcheck disable=SC2034	# OURS and THEIRS are for add_ratio
 
 HANG_ROWS=${BENCH_HANG_ROWS:-200000}
 HANG_RATE=${BENCH_HANG_RATE:-2000}
@@ -30,7 +31,7 @@ measure_healthy()
 		value "SELECT webhooks.register_endpoint('$HANGING', '{bench.hang}')" >/dev/null
 		value "SELECT count(webhooks.dispatch('bench.hang', payload(n))) FROM generate_series(1, $HANG_ROWS) n" >/dev/null
 	fi
-	sql bench <<<'ANALYZE webhooks.events, webhooks.queue; CHECKPOINT'
+	settle bench
 	enable >/dev/null
 	WAIT_SECONDS=20 wait_until "a worker" workers_run bench 1
 	[ -z "$with_hanging" ] || WAIT_SECONDS=20 wait_until "requests that hang" hangs

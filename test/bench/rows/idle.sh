@@ -4,11 +4,6 @@
 IDLE_SECONDS=${BENCH_IDLE_SECONDS:-60}
 IDLE_ENDPOINTS=${BENCH_IDLE_ENDPOINTS:-10000}
 
-cpu_ms()
-{
-	awk '{ printf "%.1f", $1 / 1e6 }' "/proc/$1/schedstat"
-}
-
 # Asked from another database, so that the question is not counted.
 transactions()
 {

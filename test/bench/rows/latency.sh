@@ -1,5 +1,6 @@
 # From an event's commit to its request, while nothing else is to do.
 # shellcheck shell=bash
+# shellcheck disable=SC2034	# OURS and THEIRS are for add_ratio
 
 LATENCY_EVENTS=${BENCH_LATENCY_EVENTS:-1000}
 

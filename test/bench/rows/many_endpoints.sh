@@ -1,5 +1,6 @@
 # One delivery to each of many endpoints beside many deliveries to each of few.
 # shellcheck shell=bash
+# shellcheck disable=SC2034	# OURS and THEIRS are for add_ratio
 
 MANY_ENDPOINTS=${BENCH_MANY_ENDPOINTS:-200000}
 FEW_ENDPOINTS=${BENCH_FEW_ENDPOINTS:-1000}
@@ -11,9 +12,8 @@ measure_each()
 	sql bench >/dev/null <<-END
 		SELECT count(webhooks.dispatch('bench.each', payload(n), endpoint_ids => ARRAY[endpoint_id]))
 		FROM (SELECT n, endpoint_id FROM generate_series(1, $2) n, webhooks.endpoints ORDER BY n OFFSET 0) each;
-		ANALYZE webhooks.events, webhooks.queue, webhooks.endpoints, webhooks.endpoint_secrets;
-		CHECKPOINT;
 	END
+	settle bench
 	drain bench $(($1 * $2))
 }
 

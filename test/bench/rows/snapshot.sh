@@ -1,5 +1,6 @@
 # Deliveries a second while another session holds an old snapshot, so that nothing dead is removed.
 # shellcheck shell=bash
+# shellcheck disable=SC2034	# OURS and THEIRS are for add_ratio
 
 SNAPSHOT_DELIVERIES=${BENCH_SNAPSHOT_DELIVERIES:-500000}
 

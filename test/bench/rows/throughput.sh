@@ -1,10 +1,11 @@
 # Deliveries a second beside a bare libcurl loop.
 # shellcheck shell=bash
+# shellcheck disable=SC2034	# OURS and THEIRS are for add_ratio
 
 # Sets LOOP_OPTIONS to those with which the loop is the fastest at this receiver.
 choose_loop()
 {
-	local receiver=$1 drive in_flight rate best=0
+	local receiver=$1 drive in_flight best=0
 	for drive in socket perform; do
 		for in_flight in 4 8 16 32 64; do
 			run_loop "$receiver" 20000 -d "$drive" -i "$in_flight"
@@ -17,29 +18,32 @@ choose_loop()
 	progress "the loop is the fastest with ${LOOP_OPTIONS[*]}"
 }
 
-# Sets LOOP_RATE.
+# Sets LOOP_RATE and LOOP_CPU_US.
 run_loop()
 {
-	local receiver=$1 requests=$2 cpu_us
+	local receiver=$1 requests=$2
 	shift 2
 	as_user test/bench/loop -u "$receiver" -c "$HTTPS_CA" -p "$(payload_text)" -n "$requests" \
 		-e "$ENDPOINTS" "$@" >"$SCRATCH/loop.out" || die "the loop failed"
-	read -r LOOP_RATE cpu_us <"$SCRATCH/loop.out"
+	read -r LOOP_RATE LOOP_CPU_US <"$SCRATCH/loop.out"
 }
 
 # measure_throughput NAME RECEIVER GOAL
 measure_throughput()
 {
-	local name=$1 receiver=$2 goal=$3 run
+	local name=$1 receiver=$2 goal=$3 run cpu=() loop_cpu=()
 	OURS=() THEIRS=()
 	choose_loop "$receiver"
 	for ((run = 1; run <= RUNS; run++)); do
 		measure_deliveries "$DELIVERIES" "$ENDPOINTS" "$receiver"
 		run_loop "$receiver" "$DELIVERIES" "${LOOP_OPTIONS[@]}"
 		OURS+=("$RATE") THEIRS+=("$LOOP_RATE")
-		progress "run $run: $RATE, the loop $LOOP_RATE"
+		cpu+=("$CPU_US") loop_cpu+=("$LOOP_CPU_US")
+		progress "run $run: $RATE, the loop $LOOP_RATE; us of CPU $CPU_US, the loop $LOOP_CPU_US"
 	done
 	add_ratio "$name" "deliveries/s" "requests/s of a libcurl loop" "$goal"
+	OURS=("${cpu[@]}") THEIRS=("${loop_cpu[@]}")
+	add_ratio "$name, CPU" "us of workers' CPU a delivery" "us a request of the loop" ""
 }
 
 row_throughput()

@@ -16,7 +16,7 @@ async function enqueue() {
 async function drain(progress) {
 	const worker = new Worker('webhooks', (job) => deliver(job.data).then(() => undefined), {
 		connection: connection(),
-		concurrency: settings.concurrency(100),
+		concurrency: settings.concurrency,
 	});
 	worker.on('completed', () => progress.delivered(1));
 	worker.on('failed', (job, error) => { throw error; });

@@ -40,7 +40,6 @@ function record(attempt) {
 }
 
 async function drain(progress) {
-	const concurrentJobs = settings.concurrency(100);
 	await run({
 		pgPool: db,
 		logger,
@@ -52,7 +51,7 @@ async function drain(progress) {
 				progress.delivered(1);
 			},
 		},
-		preset: { worker: { concurrentJobs, localQueue: { size: settings.batch(500) }, completeJobBatchDelay: 0 } },
+		preset: { worker: { concurrentJobs: settings.concurrency, localQueue: { size: settings.batch }, completeJobBatchDelay: 0 } },
 	});
 	await progress.done;
 }

@@ -4,8 +4,7 @@
 import PgBoss from 'pg-boss';
 import { deliver, eventsInChunks, main, makeAttempts, makePool, recordAttempts, settings } from './common.js';
 
-const LOOPS = 3;
-const db = makePool(LOOPS + 2);
+const db = makePool(settings.concurrency + 2);
 
 async function start(options) {
 	const boss = new PgBoss({ db: { executeSql: (text, values) => db.query(text, values) }, schedule: false, ...options });
@@ -25,17 +24,16 @@ async function enqueue() {
 
 async function drain(progress) {
 	const boss = await start({ supervise: false, migrate: false });
-	const batchSize = settings.batch(200);
 	const loop = async () => {
 		for (;;) {
-			const jobs = await boss.fetch('webhooks', { batchSize });
+			const jobs = await boss.fetch('webhooks', { batchSize: settings.batch, priority: false });
 			if (jobs.length === 0) return;
 			await recordAttempts(db, await Promise.all(jobs.map((job) => deliver(job.data))));
 			await boss.complete('webhooks', jobs.map((job) => job.id));
 			progress.delivered(jobs.length);
 		}
 	};
-	await Promise.all(Array.from({ length: LOOPS }, loop));
+	await Promise.all(Array.from({ length: settings.concurrency }, loop));
 	await progress.done;
 }
 
