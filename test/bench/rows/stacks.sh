@@ -14,6 +14,11 @@ declare -A STACK_SETTINGS=(
 )
 declare -A STACK_CHOICE=()
 
+node_is_new_enough()
+{
+	node -e 'const [major, minor] = process.versions.node.split("."); process.exit(major * 100 + +minor < 2018 ? 1 : 0)'
+}
+
 install_stacks()
 {
 	local dir=$SCRATCH/tree/test/bench/stacks
@@ -93,6 +98,10 @@ row_stacks()
 	local run stack
 	local -A rates=()
 	OURS=()
+	if ! node_is_new_enough; then
+		progress "skipped: the stacks need Node 20.18 or later"
+		return
+	fi
 	install_stacks
 	start_redis
 	for stack in "${STACKS[@]}"; do
