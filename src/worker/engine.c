@@ -38,6 +38,8 @@
 #define MAINTAIN_RETRY_MS (60 * 1000)
 #define ACQUIRE_MS 50			/* between tries for shards another process holds */
 #define FAILURE_WAIT_MS 1000	/* after a transaction failed */
+#define STARVED_WAIT_MS 1000	/* after descriptors or memory were wanting */
+#define STARVED_LOG_MS 60000	/* without that, before it is logged again */
 #define STUCK_WAIT_MS 10000		/* between tries to record what could not be recorded */
 
 struct WhEngine
@@ -70,6 +72,7 @@ struct WhEngine
 								 * by one */
 	TimestampTz stuck_at;
 	TimestampTz fetch_not_before;
+	TimestampTz starved_at;		/* last */
 
 	bool		look_wanted;
 	TimestampTz look_at;		/* the slow look */
@@ -403,6 +406,47 @@ finish_delivery(WhEngine *e, WhDelivery *d)
 	dlist_push_tail(&e->results, &d->node);
 }
 
+/*
+ * Takes a delivery out of hand, unsent: it counts no attempt, and its endpoint's queue is read from
+ * the start again.
+ */
+static void
+put_back(WhEngine *e, WhDelivery *d)
+{
+	pg_uuid_t	endpoint_id = d->endpoint->endpoint_id;
+
+	d->endpoint->in_flight--;
+	e->started--;
+	leave_hand(e, d);
+	wh_scheduler_wake(e->queue.scheduler, &endpoint_id, DT_NOBEGIN);
+}
+
+/*
+ * Descriptors or memory were wanting. The delivery has not been sent, so nothing is recorded: it
+ * and what is not yet sent stay in the queue, and a moment later as many are fetched as there is
+ * room for then. A line in the log tells of it once, not once a request.
+ */
+static void
+starve(WhEngine *e, WhDelivery *d)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (now >= later(e->starved_at, STARVED_LOG_MS))
+		ereport(LOG,
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				 errmsg("webhooks: requests have to wait: %s", d->request.error),
+				 errhint("They are sent when the process has file descriptors and memory again.")));
+	e->starved_at = now;
+	e->fetch_not_before = later(now, STARVED_WAIT_MS);
+	e->in_flight--;
+	put_back(e, d);
+	while (!dlist_is_empty(&e->unsent))
+	{
+		e->unsent_count--;
+		put_back(e, dlist_container(WhDelivery, node, dlist_pop_head_node(&e->unsent)));
+	}
+}
+
 static void
 send_delivery(WhEngine *e, WhDelivery *d)
 {
@@ -453,7 +497,7 @@ send_some(WhEngine *e)
 static int
 room(const WhEngine *e)
 {
-	int64		n = wh_max_in_flight - e->in_hand;
+	int64		n = Min(wh_max_in_flight, wh_transport_capacity(e->transport)) - e->in_hand;
 
 	if (e->options.max_deliveries > 0)
 		n = Min(n, e->options.max_deliveries - e->started);
@@ -709,7 +753,10 @@ receive(WhEngine *e)
 
 	wh_transport_drive(e->transport);
 	while ((request = wh_transport_finished(e->transport)) != NULL)
-		finish_delivery(e, (WhDelivery *) request);
+		if (request->starved)
+			starve(e, (WhDelivery *) request);
+		else
+			finish_delivery(e, (WhDelivery *) request);
 }
 
 bool

@@ -41,8 +41,17 @@ typedef struct WhRequest
 	size_t		response_body_len;
 	bool		response_body_cut;	/* there was more than the limit */
 
-	WhExchange *exchange;		/* the transport's */
-	dlist_node	node;			/* the transport's */
+	/*
+	 * Descriptors or memory were wanting, and nothing was sent: no attempt was made, and error says
+	 * why.
+	 */
+	bool		starved;
+
+	/* the transport's: */
+	WhExchange *exchange;		/* NULL while it waits, and when it ended so */
+	struct WhOrigin *origin;
+	int64		started_ms;
+	dlist_node	node;
 } WhRequest;
 
 /* NULL when out of memory or descriptors. */
@@ -62,6 +71,12 @@ extern int	wh_transport_descriptor(const WhTransport *transport);
 
 /* Milliseconds until wh_transport_drive must be called even so; -1 for never. */
 extern long wh_transport_timeout_ms(const WhTransport *transport);
+
+/*
+ * How many requests may be under way. Less than wanted while descriptors are short, and more again
+ * later. With more than that under way, those without a connection would end with starved set.
+ */
+extern int	wh_transport_capacity(const WhTransport *transport);
 
 extern void wh_transport_start(WhTransport *transport, WhRequest *request);
 

@@ -1,0 +1,47 @@
+/*
+ * The sockets of libcurl's multi interface: an epoll set of their own, libcurl's timer, and how
+ * many of them there may be. For transport alone.
+ *
+ * Nothing here raises or calls a function of PostgreSQL.
+ */
+#ifndef WH_WORKER_SOCKETS_H
+#define WH_WORKER_SOCKETS_H
+
+#include "postgres.h"
+
+#include <curl/curl.h>
+
+typedef struct WhSockets WhSockets;
+
+/* Takes over the multi handle's callbacks. NULL when out of memory or descriptors. */
+extern WhSockets *wh_sockets_create(CURLM *multi);
+
+/* After curl_multi_cleanup, which still closes sockets. NULL is allowed. */
+extern void wh_sockets_destroy(WhSockets *sockets);
+
+/* The epoll set's own. */
+extern int	wh_sockets_descriptor(const WhSockets *sockets);
+
+/* Milliseconds until libcurl wants to be called without an event; -1 for never. */
+extern long wh_sockets_timeout_ms(const WhSockets *sockets);
+
+/* Lets libcurl do what can be done without waiting. */
+extern void wh_sockets_drive(WhSockets *sockets);
+
+/* For CURLOPT_OPENSOCKETFUNCTION and CURLOPT_CLOSESOCKETFUNCTION. -1, with errno. */
+extern int	wh_sockets_open(WhSockets *sockets, const struct curl_sockaddr *peer);
+extern int	wh_sockets_close(void *sockets, curl_socket_t fd);
+
+/* How many are open. */
+extern int	wh_sockets_count(const WhSockets *sockets);
+
+/* How many there may be, beside the files that PostgreSQL counts on opening. */
+extern int	wh_sockets_limit(void);
+
+/* Whether the process has a descriptor left. */
+extern bool wh_sockets_descriptor_left(const WhSockets *sockets);
+
+/* Milliseconds of the monotonic clock. */
+extern int64 wh_monotonic_ms(void);
+
+#endif
