@@ -38,6 +38,7 @@ struct WhSockets
 	CURLM	   *multi;
 	int			epoll;
 	int			count;			/* open ones, without the resolver's */
+	int			running;		/* requests that libcurl has and has not ended */
 	Watch	   *watches;		/* by descriptor */
 	int			watch_count;
 	int64		timer_ms;		/* when libcurl wants to be called, on the monotonic clock; -1 for
@@ -155,12 +156,21 @@ wh_sockets_timeout_ms(const WhSockets *s)
 	return (long) Max(0, s->timer_ms - wh_monotonic_ms());
 }
 
+CURLcode
+wh_sockets_run(WhSockets *s, CURL *easy)
+{
+	if (curl_multi_add_handle(s->multi, easy) != CURLM_OK)
+		return CURLE_OUT_OF_MEMORY;
+	s->running++;
+	return CURLE_OK;
+}
+
 static void
 pass_on(WhSockets *s, const struct epoll_event *event)
 {
 	int			fd = event->data.fd;
 	int			what = 0;
-	int			running;
+	int			before;
 
 	if (!s->watches[fd].wanted)
 	{
@@ -175,7 +185,16 @@ pass_on(WhSockets *s, const struct epoll_event *event)
 		what |= CURL_CSELECT_OUT;
 	if (event->events & (EPOLLERR | EPOLLHUP))
 		what |= CURL_CSELECT_ERR;
-	curl_multi_socket_action(s->multi, fd, what, &running);
+
+	/*
+	 * The end of a connection is told to one of its requests only. So ask again as long as that
+	 * ends one, or the others would wait for an answer until their time is over.
+	 */
+	do
+	{
+		before = s->running;
+		curl_multi_socket_action(s->multi, fd, what, &s->running);
+	} while (s->running < before && s->watches[fd].wanted);
 }
 
 void
@@ -183,14 +202,13 @@ wh_sockets_drive(WhSockets *s)
 {
 	struct epoll_event events[EVENTS_AT_ONCE];
 	int			count = epoll_wait(s->epoll, events, EVENTS_AT_ONCE, 0);
-	int			running;
 
 	for (int i = 0; i < count; i++)
 		pass_on(s, &events[i]);
 	if (s->timer_ms >= 0 && s->timer_ms <= wh_monotonic_ms())
 	{
 		s->timer_ms = -1;
-		curl_multi_socket_action(s->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+		curl_multi_socket_action(s->multi, CURL_SOCKET_TIMEOUT, 0, &s->running);
 	}
 }
 

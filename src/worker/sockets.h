@@ -25,6 +25,9 @@ extern int	wh_sockets_descriptor(const WhSockets *sockets);
 /* Milliseconds until libcurl wants to be called without an event; -1 for never. */
 extern long wh_sockets_timeout_ms(const WhSockets *sockets);
 
+/* Gives libcurl a request to run. */
+extern CURLcode wh_sockets_run(WhSockets *sockets, CURL *easy);
+
 /* Lets libcurl do what can be done without waiting. */
 extern void wh_sockets_drive(WhSockets *sockets);
 

@@ -45,6 +45,8 @@
 /* libcurl keeps eight TLS sessions in a share, so there are many shares and each origin has one. */
 #define SHARES 64
 
+#define SENDS_MAX 5				/* of a request that the receiver refuses unseen */
+
 #define RAISE_MS 5000			/* after descriptors were short, between steps back up */
 
 struct WhExchange
@@ -61,7 +63,8 @@ struct WhExchange
 	bool		headers_full;
 	bool		body_full;
 	int			sockets_opened;
-	int64		waited_ms;		/* for the connection that another request made */
+	int			sends;
+	int64		waited_ms;		/* before libcurl got the request, this time */
 	size_t		headers_len;
 	size_t		body_len;
 	size_t		body_room;
@@ -361,7 +364,7 @@ prepare(WhTransport *t, WhExchange *x, WhRequest *request)
 	x->request = request;
 	x->waited_ms = wh_monotonic_ms() - request->started_ms;
 	x->refused = x->starved = x->unanswered = x->is_http2 = x->headers_full = x->body_full = false;
-	x->sockets_opened = 0;
+	x->sockets_opened = x->sends = 0;
 	x->headers_len = x->body_len = 0;
 	x->libcurl_error[0] = '\0';
 
@@ -617,6 +620,28 @@ finish(WhTransport *t, WhRequest *request, CURLcode code)
 	hand_back(t, request);
 }
 
+/*
+ * A stream that a GOAWAY does not cover ends so, where libcurl does not send again by itself.
+ */
+static bool
+is_refused_unseen(const WhExchange *x, CURLcode code)
+{
+	return code == CURLE_HTTP2 && may_send_again(x) && x->headers_len == 0 && x->sends < SENDS_MAX;
+}
+
+/* False: it cannot be. */
+static bool
+send_again(WhTransport *t, WhRequest *request)
+{
+	WhExchange *x = request->exchange;
+	CURLcode	code = CURLE_OK;
+
+	x->sends++;
+	x->waited_ms = wh_monotonic_ms() - request->started_ms;
+	SET(CURLOPT_TIMEOUT_MS, (long) Max(1, request->timeout_ms - x->waited_ms));
+	return code == CURLE_OK && wh_sockets_run(t->sockets, x->easy) == CURLE_OK;
+}
+
 static void
 collect(WhTransport *t)
 {
@@ -632,9 +657,15 @@ collect(WhTransport *t)
 		if (message->msg != CURLMSG_DONE)
 			continue;
 		curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **) &request);
+		if (is_refused_unseen(request->exchange, code))
+		{
+			curl_multi_remove_handle(t->multi, easy);	/* message is gone from here on */
+			if (send_again(t, request))
+				continue;
+		}
 		dlist_delete(&request->node);
 		finish(t, request, code);
-		curl_multi_remove_handle(t->multi, easy);	/* message is gone from here on */
+		curl_multi_remove_handle(t->multi, easy);
 	}
 }
 
@@ -659,8 +690,8 @@ begin(WhTransport *t, WhRequest *request)
 
 	request->exchange = x;
 	code = x ? prepare(t, x, request) : CURLE_OUT_OF_MEMORY;
-	if (code == CURLE_OK && curl_multi_add_handle(t->multi, x->easy) != CURLM_OK)
-		code = CURLE_OUT_OF_MEMORY;
+	if (code == CURLE_OK)
+		code = wh_sockets_run(t->sockets, x->easy);
 	if (code == CURLE_OK)
 	{
 		dlist_push_tail(&t->active, &request->node);
