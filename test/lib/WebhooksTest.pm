@@ -257,7 +257,7 @@ basicConstraints = critical, CA:TRUE
 keyUsage = critical, keyCertSign, cRLSign
 subjectKeyIdentifier = hash
 [here]
-subjectAltName = DNS:localhost, IP:127.0.0.1, IP:::1
+subjectAltName = DNS:localhost, DNS:*.names.test, IP:127.0.0.1, IP:::1
 [elsewhere]
 subjectAltName = DNS:other.example
 [client]
