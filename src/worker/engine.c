@@ -68,10 +68,12 @@ struct WhEngine
 	int			result_count;
 	TimestampTz results_since;
 	TimestampTz record_not_before;
+	int			record_limit;	/* results of one record; small while recording is hindered */
 	dlist_head	stuck;			/* in hand and answered, but could not be recorded: tried again one
 								 * by one */
 	TimestampTz stuck_at;
 	TimestampTz fetch_not_before;
+	int			fetch_limit;	/* rows of one fetch; small while fetching is hindered */
 	TimestampTz starved_at;		/* last */
 
 	bool		look_wanted;
@@ -541,6 +543,26 @@ fetch_singly(WhEngine *e, WhPick *picks, int count)
 	}
 }
 
+/*
+ * What hinders a fetch may be the memory that its rows take: so the next one reads less, and when
+ * that goes well, more again.
+ */
+static void
+adapt_fetch(WhEngine *e, const WhPick *picks, int count, bool hindered)
+{
+	int			rows = 0;
+
+	for (int i = 0; i < count; i++)
+		rows += picks[i].limit;
+	if (!hindered)
+		e->fetch_limit = Min(WH_IN_FLIGHT_MAX, 2 * e->fetch_limit);
+	else
+	{
+		e->fetch_limit = Max(1, rows / 2);
+		e->fetch_not_before = later(GetCurrentTimestamp(), FAILURE_WAIT_MS);
+	}
+}
+
 static void
 fetch_due(WhEngine *e, TimestampTz now)
 {
@@ -550,7 +572,8 @@ fetch_due(WhEngine *e, TimestampTz now)
 	if (e->draining || e->queue.shards == 0 || now < e->fetch_not_before ||
 		e->unsent_count >= SEND_AT_ONCE)
 		return;
-	count = wh_scheduler_pick(e->queue.scheduler, now, room(e), picks, PICKS_MAX);
+	count = wh_scheduler_pick(e->queue.scheduler, now, Min(room(e), e->fetch_limit),
+							  picks, PICKS_MAX);
 	if (count == 0)
 		return;
 
@@ -558,6 +581,7 @@ fetch_due(WhEngine *e, TimestampTz now)
 	{
 		case WH_TRANSACTION_DONE:
 			keep_taken(e);
+			adapt_fetch(e, picks, count, false);
 			break;
 		case WH_TRANSACTION_FAILED:
 			untake(e, picks, count);
@@ -565,7 +589,7 @@ fetch_due(WhEngine *e, TimestampTz now)
 			break;
 		case WH_TRANSACTION_HINDERED:
 			untake(e, picks, count);
-			e->fetch_not_before = later(GetCurrentTimestamp(), FAILURE_WAIT_MS);
+			adapt_fetch(e, picks, count, true);
 			break;
 		case WH_TRANSACTION_NO_EXTENSION:
 			e->no_extension = true;
@@ -647,18 +671,20 @@ record_results(WhEngine *e, TimestampTz now)
 		WhDelivery *batch[FLUSH_COUNT];
 		int			count = 0;
 
-		while (count < FLUSH_COUNT && !dlist_is_empty(&e->results))
+		while (count < e->record_limit && !dlist_is_empty(&e->results))
 			batch[count++] = dlist_container(WhDelivery, node, dlist_pop_head_node(&e->results));
 		e->result_count -= count;
 
 		switch (record(e, batch, count))
 		{
 			case WH_TRANSACTION_DONE:
+				e->record_limit = Min(FLUSH_COUNT, 2 * e->record_limit);
 				break;
 			case WH_TRANSACTION_FAILED:
 				record_singly(e, batch, count);
 				break;
 			case WH_TRANSACTION_HINDERED:
+				e->record_limit = Max(1, count / 2);	/* it may be the memory they take */
 				for (int i = 0; i < count; i++)
 					dlist_push_tail(&e->results, &batch[i]->node);
 				e->result_count += count;
@@ -818,6 +844,8 @@ wh_engine_create(MemoryContext parent, WhEngineOptions options)
 
 	e->options = options;
 	e->context = context;
+	e->fetch_limit = WH_IN_FLIGHT_MAX;
+	e->record_limit = FLUSH_COUNT;
 	e->queue.in_session = options.in_session;
 	e->queue.context = context;
 	e->queue.scheduler = wh_scheduler_create(context);
@@ -837,6 +865,12 @@ wh_engine_create(MemoryContext parent, WhEngineOptions options)
 				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
 				 errmsg("could not set up libcurl"),
 				 errhint("The server may be short of memory or file descriptors.")));
+	if (wh_transport_capacity(e->transport) < wh_max_in_flight)
+		ereport(LOG,
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				 errmsg("webhooks: the limit of file descriptors allows %d requests at once, not %d",
+						wh_transport_capacity(e->transport), wh_max_in_flight),
+				 errhint("Raise it (ulimit -n, LimitNOFILE), or lower webhooks.max_in_flight.")));
 	e->wait_set = CreateWaitEventSet(context, 3);
 	AddWaitEventToSet(e->wait_set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
 	AddWaitEventToSet(e->wait_set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);

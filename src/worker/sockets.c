@@ -18,6 +18,7 @@
 #include "worker/sockets.h"
 
 #define EVENTS_AT_ONCE 128
+#define RESERVE 16
 #define SPARE_DESCRIPTORS 64	/* for what PostgreSQL opens without counting it */
 
 /*
@@ -39,6 +40,8 @@ struct WhSockets
 	int			epoll;
 	int			count;			/* open ones, without the resolver's */
 	int			running;		/* requests that libcurl has and has not ended */
+	int			reserve[RESERVE];
+	int			reserve_count;
 	Watch	   *watches;		/* by descriptor */
 	int			watch_count;
 	int64		timer_ms;		/* when libcurl wants to be called, on the monotonic clock; -1 for
@@ -137,6 +140,7 @@ wh_sockets_destroy(WhSockets *s)
 {
 	if (s == NULL)
 		return;
+	wh_sockets_leave_reserve(s);
 	close(s->epoll);
 	free(s->watches);
 	free(s);
@@ -267,12 +271,42 @@ wh_sockets_limit(void)
 	return Max(1, (int) most * 3 / 4);
 }
 
+static int
+take_descriptor(const WhSockets *s)
+{
+	return fcntl(s->epoll, F_DUPFD_CLOEXEC, 0);
+}
+
 bool
 wh_sockets_descriptor_left(const WhSockets *s)
 {
-	int			fd = fcntl(s->epoll, F_DUPFD_CLOEXEC, 0);
+	int			fd = take_descriptor(s);
 
 	if (fd >= 0)
 		close(fd);
 	return fd >= 0;
+}
+
+void
+wh_sockets_leave_reserve(WhSockets *s)
+{
+	while (s->reserve_count > 0)
+		close(s->reserve[--s->reserve_count]);
+}
+
+bool
+wh_sockets_take_reserve(WhSockets *s)
+{
+	while (s->reserve_count < RESERVE)
+	{
+		int			fd = take_descriptor(s);
+
+		if (fd < 0)
+		{
+			wh_sockets_leave_reserve(s);
+			return false;
+		}
+		s->reserve[s->reserve_count++] = fd;
+	}
+	return true;
 }

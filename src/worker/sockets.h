@@ -44,6 +44,13 @@ extern int	wh_sockets_limit(void);
 /* Whether the process has a descriptor left. */
 extern bool wh_sockets_descriptor_left(const WhSockets *sockets);
 
+/*
+ * A few descriptors are held for PostgreSQL, which opens files between two looks at the sockets: to
+ * be left to it when there are no others, and taken again later. False: there are too few to take.
+ */
+extern void wh_sockets_leave_reserve(WhSockets *sockets);
+extern bool wh_sockets_take_reserve(WhSockets *sockets);
+
 /* Milliseconds of the monotonic clock. */
 extern int64 wh_monotonic_ms(void);
 

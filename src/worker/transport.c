@@ -47,7 +47,9 @@
 
 #define SENDS_MAX 5				/* of a request that the receiver refuses unseen */
 
-#define RAISE_MS 5000			/* after descriptors were short, between steps back up */
+#define BODY_KEPT (16 * 1024)	/* room for an answer that a spare exchange keeps */
+
+#define RAISE_MS 1000			/* after descriptors were short, between steps back up */
 
 struct WhExchange
 {
@@ -791,12 +793,14 @@ adapt_capacity(WhTransport *t)
 	if (t->short_of_descriptors)
 	{
 		t->short_of_descriptors = false;
+		wh_sockets_leave_reserve(t->sockets);
 		set_capacity(t, Max(1, wh_sockets_count(t->sockets) * 3 / 4));
 	}
 	else if (t->capacity < WH_IN_FLIGHT_MAX && wh_monotonic_ms() >= t->raise_ms)
 	{
 		most = Min(WH_IN_FLIGHT_MAX, wh_sockets_limit());
-		set_capacity(t, Min(most, 2 * t->capacity));
+		set_capacity(t, wh_sockets_take_reserve(t->sockets) ?
+					 Min(most, 2 * t->capacity) : t->capacity);
 	}
 }
 
@@ -840,6 +844,7 @@ wh_transport_create(void)
 	/* without a share, each handle has TLS sessions of its own */
 	for (int i = 0; i < SHARES; i++)
 		t->shares[i] = create_share();
+	(void) wh_sockets_take_reserve(t->sockets);
 	set_capacity(t, Min(WH_IN_FLIGHT_MAX, wh_sockets_limit()));
 	return t;
 }
@@ -960,6 +965,12 @@ wh_transport_release(WhTransport *t, WhRequest *request)
 		return;
 	curl_slist_free_all(x->headers);
 	x->headers = NULL;
+	if (x->body_room > BODY_KEPT)
+	{
+		free(x->body);
+		x->body = NULL;
+		x->body_room = 0;
+	}
 	dlist_push_head(&t->spare, &x->node);
 	request->exchange = NULL;
 }
