@@ -81,7 +81,7 @@ SELECT count(*) AS queued_before FROM webhooks.queue \gset
 SELECT c, tried('SELECT webhooks.dispatch(' || c || ')') FROM unnest(ARRAY[
 	$$NULL, '{}'$$, $$'a', NULL$$, $$'a b', '{}'$$, $$'a.*', '{}'$$, $$'a', '{}', repeat('x', 256)$$,
 	$$'a', '{}', deliver_at => 'infinity'$$, $$'a', '{}', deliver_at => '-infinity'$$, $$'a', '{}', occurred_at => 'infinity'$$,
-	$$'a', '{}', idempotency_key => 'k'$$, $$'a', '{}', ordering_key => 'k'$$, $$'a', '{}', coalesce_key => 'k'$$,
+	$$'a', '{}', idempotency_key => 'k'$$, $$'a', '{}', ordering_key => ''$$, $$'a', '{}', ordering_key => repeat('x', 513)$$, $$'a', '{}', coalesce_key => 'k'$$,
 	$$'a', '{}', expires_at => '2999-01-01'$$, $$'a', '{}', headers => '{}'$$
 ]) c;
 
@@ -92,6 +92,14 @@ SELECT tried('SELECT webhooks.dispatch(''a'', to_jsonb(repeat(E''\t'', 131072)))
 SELECT count(*) - :events_before FROM webhooks.events;
 SELECT count(*) - :queued_before FROM webhooks.queue;
 SELECT n, tried(format('SELECT webhooks.dispatch(''a'', to_jsonb(repeat(''x'', %s)))', n)) FROM unnest('{262142}'::integer[]) n;
+
+-- Lanes: what dispatch writes is what webhooks.lane says, which a replay uses.
+SELECT count(webhooks.register_endpoint('https://example.com/' || o, '{lane}', description => o, ordering => o))
+FROM unnest('{none,endpoint,key}'::text[]) o;
+SELECT count(webhooks.dispatch('lane', '{}', ordering_key => k)) FROM unnest('{NULL,a,schlüssel}'::text[]) k;
+SELECT e.ordering, ev.ordering_key, q.lane IS NULL AS unordered, q.lane IS NOT DISTINCT FROM webhooks.lane(e.ordering, ev.ordering_key) AS same
+FROM webhooks.queue q JOIN webhooks.events ev USING (event_id) JOIN webhooks.endpoints e USING (endpoint_id)
+WHERE ev.event_type = 'lane' AND e.event_types = '{lane}' ORDER BY 1, 2;
 
 -- store_unmatched: whether an event that nobody takes is kept. Its id is handed out all the same.
 SELECT webhooks.dispatch('nobody', '{}') AS event \gset

@@ -31,11 +31,12 @@ SELECT secret = :'secret', expires_at IS NULL FROM webhooks.endpoint_secrets WHE
 SELECT endpoint_id AS id2, secret AS secret2 FROM webhooks.register_endpoint(
 	'https://example.com/hook?a=b', '{order.*,invoice.paid}', tenant_id => 'acme', description => 'the second',
 	headers => '{"X-Api-Key": "k", "authorization": "Bearer t"}', secret => 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw',
-	retry_schedule => '{5s,00:05,1 day}', retry_on => '429,5xx', timeout => '2500 ms', max_in_flight => 3,
+	retry_schedule => '{5s,00:05,1 day}', retry_on => '429,5xx', timeout => '2500 ms', rate_limit => 2.5,
+	max_in_flight => 3,
 	metadata => '{"customer": 7}') \gset
 SELECT :'secret2';
 \x on
-SELECT tenant_id, url, event_types, description, headers, retry_schedule, retry_on, timeout, max_in_flight, metadata
+SELECT tenant_id, url, event_types, description, headers, retry_schedule, retry_on, timeout, rate_limit, max_in_flight, metadata
 FROM webhooks.endpoints WHERE endpoint_id = :'id2';
 \x off
 SELECT secret FROM webhooks.endpoint_secrets WHERE endpoint_id = :'id2';
@@ -124,6 +125,12 @@ SELECT a, tried_to_register($$'https://example.com/', max_in_flight => $$ || a) 
 	$$NULL$$, $$1$$, $$2048$$, $$0$$, $$-1$$, $$2049$$
 ]) a;
 
+-- rate_limit
+SELECT a, tried_to_register($$'https://example.com/', rate_limit => $$ || a) FROM unnest(ARRAY[
+	$$NULL$$, $$20$$, $$0.5$$, $$1000000$$, $$1.4e-45$$,
+	$$0$$, $$-1$$, $$1000001$$, $$'NaN'$$, $$'Infinity'$$, $$'-Infinity'$$
+]) a;
+
 -- metadata
 SELECT a, tried_to_register($$'https://example.com/', metadata => $$ || a) FROM unnest(ARRAY[
 	$$'{}'$$, $$'{"a": [1, null]}'$$, $$NULL$$, $$'null'$$, $$'[]'$$, $$'"a"'$$
@@ -136,8 +143,7 @@ SELECT a, tried_to_register($$'https://example.com/', $$ || a) FROM unnest(ARRAY
 	$$signature_schemes => NULL$$, $$signature_schemes => '{NULL}'$$,
 	$$payload_format => 'standard'$$, $$payload_format => 'raw'$$, $$payload_format => NULL$$,
 	$$api_version => NULL$$, $$api_version => '2026-01-01'$$,
-	$$rate_limit => NULL$$, $$rate_limit => 10$$, $$rate_limit => 'NaN'$$,
-	$$ordering => 'none'$$, $$ordering => 'endpoint'$$, $$ordering => NULL$$,
+	$$ordering => 'none'$$, $$ordering => 'endpoint'$$, $$ordering => 'key'$$, $$ordering => 'random'$$, $$ordering => NULL$$,
 	$$client_certificate => NULL, client_key => NULL$$, $$client_certificate => 'x'$$, $$client_key => 'x'$$
 ]) a;
 

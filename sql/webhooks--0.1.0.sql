@@ -41,6 +41,7 @@ COMMENT ON COLUMN webhooks.endpoints.event_types
 IS 'patterns: an exact event type, * or order.* (whatever begins with "order.")';
 COMMENT ON COLUMN webhooks.endpoints.state
 IS 'active; paused: events go on queueing and none is sent; disabled: no new deliveries, those queued are held';
+COMMENT ON COLUMN webhooks.endpoints.rate_limit IS 'requests a second; NULL for no limit';
 COMMENT ON COLUMN webhooks.endpoints.retry_schedule IS 'waits between attempts; NULL follows webhooks.retry_schedule';
 
 -- Apart from endpoints, so that whoever may read endpoints cannot read these.
@@ -68,7 +69,8 @@ CREATE TABLE webhooks.events (
 	event_type text NOT NULL,
 	payload jsonb NOT NULL,
 	occurred_at timestamptz NOT NULL,
-	created_at timestamptz NOT NULL
+	created_at timestamptz NOT NULL,
+	ordering_key text
 ) PARTITION BY RANGE (event_id);
 COMMENT ON TABLE webhooks.events
 IS 'what was dispatched: once, however many endpoints get it; insert-only; partitioned by day (ids sort by time)';
@@ -83,11 +85,15 @@ CREATE TABLE webhooks.queue (
 	event_id uuid NOT NULL,
 	endpoint_id uuid NOT NULL,
 	due_at timestamptz NOT NULL,
-	attempts integer NOT NULL DEFAULT 0
+	attempts integer NOT NULL DEFAULT 0,
+	lane bigint
 ) WITH (autovacuum_vacuum_threshold = 10000, autovacuum_vacuum_scale_factor = 0.05);
 CREATE INDEX queue_endpoint_id_due_at_idx ON webhooks.queue (endpoint_id, due_at, delivery_id);
+CREATE INDEX queue_lane_idx ON webhooks.queue (endpoint_id, lane, delivery_id) WHERE lane IS NOT NULL;
 COMMENT ON TABLE webhooks.queue IS 'deliveries that are not finished; a row goes when its delivery ends';
 COMMENT ON COLUMN webhooks.queue.attempts IS 'attempts made so far, since the dispatch or the last replay';
+COMMENT ON COLUMN webhooks.queue.lane
+IS 'an endpoint''s deliveries of one lane are sent one after the other, in the order of their ids; NULL: in any order';
 
 CREATE TABLE webhooks.attempts (
 	delivery_id uuid NOT NULL,
@@ -135,6 +141,17 @@ CREATE INDEX dead_letters_endpoint_id_dead_at_idx ON webhooks.dead_letters (endp
 COMMENT ON TABLE webhooks.dead_letters
 IS 'deliveries given up, until replayed, discarded or past webhooks.dead_letter_retention';
 COMMENT ON COLUMN webhooks.dead_letters.reason IS 'exhausted, permanent, gone, expired or blocked_address';
+
+CREATE FUNCTION webhooks.lane(ordering text, ordering_key text) RETURNS bigint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+	SELECT CASE ordering
+		WHEN 'endpoint' THEN 0
+		WHEN 'key' THEN pg_catalog.hashtextextended(ordering_key COLLATE "C", 0)
+	END;
+END;
+COMMENT ON FUNCTION webhooks.lane(text, text)
+IS 'internal: the lane of an event with that key at an endpoint with that ordering';
 
 -- One call a statement: two in one statement fail.
 SELECT pg_catalog.pg_extension_config_dump('webhooks.endpoints', '');

@@ -1,6 +1,6 @@
 /*
- * Ids of one session never go back, even if the clock does: what a transaction dispatches must be
- * delivered in that order.
+ * Ids of one server never go back, even if the clock does: what is dispatched later, also by another
+ * session, must not be delivered before. (Of one session, where the library was not preloaded.)
  */
 #include "postgres.h"
 
@@ -8,6 +8,7 @@
 
 #include "core/id.h"
 #include "id.h"
+#include "shmem.h"
 #include "utils/timestamp.h"
 
 /* Asked for in bulk: a call to the system's source costs more than an id may. */
@@ -38,8 +39,7 @@ wh_new_id(TimestampTz *at)
 
 	clock_gettime(CLOCK_REALTIME, &now);
 	tick = ((uint64) now.tv_sec * 1000 << 12) + ((uint64) now.tv_nsec << 12) / 1000000;
-	if (tick <= last_tick)
-		tick = last_tick + 1;
+	tick = wh_shmem_next_tick(Max(tick, last_tick + 1));
 	last_tick = tick;
 
 	if (at)

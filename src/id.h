@@ -10,7 +10,7 @@
 #include "utils/uuid.h"
 
 /*
- * A UUIDv7. Within a session each is greater than the one before, however fast they follow. *at,
+ * A UUIDv7. Each is greater than all that this server made before, however fast they follow. *at,
  * unless NULL, gets the time that the id tells, which is now or, while ids are made faster than the
  * clock ticks, a little later.
  */

@@ -9,7 +9,9 @@
 
 #include <signal.h>
 
+#include "common/hashfn.h"
 #include "miscadmin.h"
+#include "port/atomics.h"
 #include "settings.h"
 #include "shmem.h"
 #include "storage/ipc.h"
@@ -46,6 +48,7 @@ typedef struct WhBar
 
 typedef struct WhShared
 {
+	pg_atomic_uint64 last_tick;
 	LWLock	   *lock;			/* for what follows, and for taking a slot */
 	WhBar		bars[BARS_MAX];
 	int			launcher_pid;	/* 0 while there is none */
@@ -84,6 +87,7 @@ startup(void)
 		LWLockPadded *locks = GetNamedLWLockTranche(TRANCHE);
 
 		memset(shared, 0, sizeof(WhShared));
+		pg_atomic_init_u64(&shared->last_tick, 0);
 		shared->lock = &locks[0].lock;
 		for (int i = 0; i < WH_SLOTS; i++)
 			shared->slots[i].lock = &locks[i + 1].lock;
@@ -106,11 +110,34 @@ wh_shmem_available(void)
 	return shared != NULL;
 }
 
+uint64
+wh_shmem_next_tick(uint64 tick)
+{
+	uint64		last;
+	uint64		next;
+
+	if (shared == NULL)
+		return tick;
+	last = pg_atomic_read_u64(&shared->last_tick);
+	do
+		next = Max(tick, last + 1);
+	while (!pg_atomic_compare_exchange_u64(&shared->last_tick, &last, next));
+	return next;
+}
+
 int
 wh_shard(const pg_uuid_t *endpoint_id)
 {
 	/* the last byte of a UUIDv7 is random */
 	return endpoint_id->data[UUID_LEN - 1] % WH_SHARDS;
+}
+
+uint32
+wh_tenant_hash(const char *tenant_id)
+{
+	uint32		hash = hash_bytes((const unsigned char *) tenant_id, strlen(tenant_id));
+
+	return hash == WH_TENANT_UNKNOWN ? 1 : hash;
 }
 
 static void

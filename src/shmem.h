@@ -20,6 +20,7 @@
 #define WH_SLOTS 64				/* of the whole server */
 #define WH_SLOT_NONE (-1)
 #define WH_WAKES_MAX 1024		/* waiting for one process; more become one "look at everything" */
+#define WH_TENANT_UNKNOWN 0		/* the hash of no tenant */
 
 typedef enum WhSlotState
 {
@@ -33,7 +34,8 @@ typedef enum WhSlotState
 typedef struct WhWake
 {
 	pg_uuid_t	endpoint_id;
-	TimestampTz due_at;			/* DT_NOBEGIN: forget what you know of the endpoint's queue */
+	TimestampTz due_at;			/* DT_NOBEGIN: forget what you know of the endpoint */
+	uint32		tenant;			/* hash of whose endpoint it is; may be WH_TENANT_UNKNOWN */
 } WhWake;
 
 typedef struct WhInFlight
@@ -55,8 +57,17 @@ extern void wh_shmem_install(void);
  */
 extern bool wh_shmem_available(void);
 
+/*
+ * The later of tick and one after the last that any process got: ticks of this server never go
+ * back, even if the clock does.
+ */
+extern uint64 wh_shmem_next_tick(uint64 tick);
+
 /* The shard of an endpoint, the same in every process and on every restart. */
 extern int	wh_shard(const pg_uuid_t *endpoint_id);
+
+/* Stands for a tenant where only turns are shared out: two tenants may have the same. */
+extern uint32 wh_tenant_hash(const char *tenant_id);
 
 /*
  * Launcher. A reserved slot belongs to the launcher until a worker attaches, and again once that

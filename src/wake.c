@@ -10,7 +10,6 @@
 
 #include "access/xact.h"
 #include "miscadmin.h"
-#include "shmem.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "wake.h"
@@ -89,7 +88,7 @@ index_wake(int position)
 }
 
 static void
-append(const pg_uuid_t *endpoint_id, TimestampTz due_at)
+append(const WhWake *wake)
 {
 	if (wakes == NULL)
 	{
@@ -101,7 +100,7 @@ append(const pg_uuid_t *endpoint_id, TimestampTz due_at)
 		wake_room *= 2;
 		wakes = repalloc(wakes, wake_room * sizeof(WhWake));
 	}
-	wakes[wake_count++] = (WhWake) {.endpoint_id = *endpoint_id, .due_at = due_at};
+	wakes[wake_count++] = *wake;
 
 	if (wake_index)
 		index_wake(wake_count - 1);
@@ -136,18 +135,22 @@ find(const pg_uuid_t *endpoint_id)
 }
 
 void
-wh_wake_endpoint(const pg_uuid_t *endpoint_id, TimestampTz due_at)
+wh_wake_endpoint(const WhWake *wake)
 {
-	WhWake	   *wake;
+	WhWake	   *noted;
 
 	if (all || !wh_shmem_available())
 		return;
 	register_once();
 
-	if ((wake = find(endpoint_id)) != NULL)
-		wake->due_at = Min(wake->due_at, due_at);
+	if ((noted = find(&wake->endpoint_id)) != NULL)
+	{
+		noted->due_at = Min(noted->due_at, wake->due_at);
+		if (noted->tenant == WH_TENANT_UNKNOWN)
+			noted->tenant = wake->tenant;
+	}
 	else if (wake_count < WH_WAKES_MAX)
-		append(endpoint_id, due_at);
+		append(wake);
 	else
 		all = true;				/* more than a worker's inbox holds: it will have to look at
 								 * everything anyway */

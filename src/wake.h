@@ -6,15 +6,14 @@
 
 #include "postgres.h"
 
-#include "datatype/timestamp.h"
-#include "utils/uuid.h"
+#include "shmem.h"
 
 /*
- * Notes that this transaction queued a delivery to the endpoint, due at due_at; passed on at
+ * Notes that this transaction queued a delivery to the endpoint, due at wake's due_at; passed on at
  * commit, forgotten at rollback. What a rolled-back savepoint noted is passed on too, and does no
  * harm: the worker looks and finds nothing.
  */
-extern void wh_wake_endpoint(const pg_uuid_t *endpoint_id, TimestampTz due_at);
+extern void wh_wake_endpoint(const WhWake *wake);
 
 /* The same for work on endpoints not known one by one: the worker looks at all of them. */
 extern void wh_wake_all(void);

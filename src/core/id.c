@@ -66,3 +66,18 @@ wh_id_delivery(unsigned char delivery_id[WH_ID_LEN], const unsigned char event_i
 	memcpy(delivery_id, event_id, 8);
 	write_tail(delivery_id, tail);
 }
+
+void
+wh_id_text(char text[WH_ID_TEXT_SIZE], const unsigned char id[WH_ID_LEN])
+{
+	static const char digits[] = "0123456789abcdef";
+
+	for (int i = 0; i < WH_ID_LEN; i++)
+	{
+		if (i == 4 || i == 6 || i == 8 || i == 10)
+			*text++ = '-';
+		*text++ = digits[id[i] >> 4];
+		*text++ = digits[id[i] & 0xF];
+	}
+	*text = '\0';
+}

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #define WH_ID_LEN 16
+#define WH_ID_TEXT_SIZE 37		/* 32 digits, 4 hyphens and the NUL */
 
 /*
  * Builds a UUIDv7. time_tick is the Unix time in 1/4096 ms: its upper 48 bits are unix_ts_ms, its
@@ -23,5 +24,8 @@ extern void wh_id_v7(unsigned char id[WH_ID_LEN], uint64_t time_tick, uint64_t r
 extern void wh_id_delivery(unsigned char delivery_id[WH_ID_LEN],
 						   const unsigned char event_id[WH_ID_LEN],
 						   const unsigned char endpoint_id[WH_ID_LEN]);
+
+/* Writes the id in lower case: RFC 9562, 4. */
+extern void wh_id_text(char text[WH_ID_TEXT_SIZE], const unsigned char id[WH_ID_LEN]);
 
 #endif

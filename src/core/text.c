@@ -10,7 +10,7 @@
 
 #define REPLACEMENT "\xEF\xBF\xBD"	/* U+FFFD */
 
-/* The sequences of RFC 3629, 4; bytes after the second are 80 to BF. NUL is left out. */
+/* The sequences of RFC 3629, 4, longer than a byte; bytes after the second are 80 to BF. */
 static const struct
 {
 	unsigned char first_min;
@@ -19,7 +19,6 @@ static const struct
 	unsigned char second_max;
 	size_t		len;
 }			sequences[] = {
-	{0x01, 0x7F, 0, 0, 1},
 	{0xC2, 0xDF, 0x80, 0xBF, 2},
 	{0xE0, 0xE0, 0xA0, 0xBF, 3},	/* below A0: overlong */
 	{0xE1, 0xEC, 0x80, 0xBF, 3},
@@ -57,17 +56,37 @@ match(const unsigned char *in, size_t len, size_t *sequence_len)
 	return matched;
 }
 
+/* How many bytes from in on are ASCII and no NUL: nearly all of most answers. */
+static size_t
+count_plain(const unsigned char *in, size_t len)
+{
+	size_t		count = 0;
+
+	while (count < len && in[count] >= 0x01 && in[count] <= 0x7F)
+		count++;
+	return count;
+}
+
 size_t
 wh_text_clean(char *out, const char *in, size_t len, bool truncated)
 {
 	size_t		read = 0;
 	size_t		written = 0;
 
-	while (read < len)
+	for (;;)
 	{
+		size_t		plain = count_plain((const unsigned char *) in + read, len - read);
 		size_t		sequence_len = 0;
-		size_t		matched = match((const unsigned char *) in + read, len - read, &sequence_len);
+		size_t		matched;
 
+		if (plain > 0)
+			memcpy(out + written, in + read, plain);
+		read += plain;
+		written += plain;
+		if (read == len)
+			break;
+
+		matched = match((const unsigned char *) in + read, len - read, &sequence_len);
 		if (matched > 0 && matched == sequence_len)
 		{
 			memcpy(out + written, in + read, matched);

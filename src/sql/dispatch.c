@@ -14,6 +14,7 @@
 #include "id.h"
 #include "miscadmin.h"
 #include "settings.h"
+#include "sql/order.h"
 #include "sql/session.h"
 #include "sql/subscription.h"
 #include "tables.h"
@@ -23,6 +24,8 @@
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 #include "wake.h"
+
+#define ORDERING_KEY_MAX 512
 
 PG_FUNCTION_INFO_V1(wh_sql_dispatch);
 
@@ -38,6 +41,7 @@ typedef struct Event
 	pg_uuid_t	event_id;
 	char	   *tenant_id;
 	char	   *event_type;
+	char	   *ordering_key;	/* NULL: none */
 	Datum		payload;
 	TimestampTz occurred_at;
 	TimestampTz created_at;
@@ -62,28 +66,55 @@ insert_event(const Event *event)
 	wh_inserter_set(inserter, EVENTS_PAYLOAD, event->payload);
 	wh_inserter_set(inserter, EVENTS_OCCURRED_AT, TimestampTzGetDatum(event->occurred_at));
 	wh_inserter_set(inserter, EVENTS_CREATED_AT, TimestampTzGetDatum(event->created_at));
+	wh_inserter_set_text(inserter, EVENTS_ORDERING_KEY, event->ordering_key);
 	wh_inserter_close(inserter);
 	table_close(partition, NoLock);
 	table_close(parent, NoLock);
 }
 
+/* What webhooks.lane says. False: the delivery has none. */
+static bool
+find_lane(const Event *event, const WhSubscriber *subscriber, int64 *lane)
+{
+	switch (subscriber->ordering)
+	{
+		case WH_ORDERING_NONE:
+			return false;
+		case WH_ORDERING_ENDPOINT:
+			*lane = 0;
+			return true;
+		case WH_ORDERING_KEY:
+			if (event->ordering_key)
+				*lane = (int64) wh_hash_ordering_key(event->ordering_key);
+			return event->ordering_key != NULL;
+	}
+	return false;
+}
+
 static void
-enqueue(const Event *event, const pg_uuid_t *endpoint_ids, int count)
+enqueue(const Event *event, const WhSubscriber *subscribers, int count)
 {
 	Relation	queue = table_open(wh_table("queue"), RowExclusiveLock);
 	WhInserter *inserter = wh_inserter_open(queue);
 	pg_uuid_t  *delivery_ids = palloc_extended(count * sizeof(pg_uuid_t), MCXT_ALLOC_HUGE);
+	WhWake		wake = {.due_at = event->due_at, .tenant = wh_tenant_hash(event->tenant_id)};
 
 	for (int i = 0; i < count; i++)
 	{
-		wh_id_delivery(delivery_ids[i].data, event->event_id.data, endpoint_ids[i].data);
+		const pg_uuid_t *endpoint_id = &subscribers[i].endpoint_id;
+		int64		lane;
+
+		wh_id_delivery(delivery_ids[i].data, event->event_id.data, endpoint_id->data);
 		wh_inserter_row(inserter);
 		wh_inserter_set(inserter, QUEUE_DELIVERY_ID, UUIDPGetDatum(&delivery_ids[i]));
 		wh_inserter_set(inserter, QUEUE_EVENT_ID, UUIDPGetDatum(&event->event_id));
-		wh_inserter_set(inserter, QUEUE_ENDPOINT_ID, UUIDPGetDatum(&endpoint_ids[i]));
+		wh_inserter_set(inserter, QUEUE_ENDPOINT_ID, UUIDPGetDatum(endpoint_id));
 		wh_inserter_set(inserter, QUEUE_DUE_AT, TimestampTzGetDatum(event->due_at));
 		wh_inserter_set(inserter, QUEUE_ATTEMPTS, Int32GetDatum(0));
-		wh_wake_endpoint(&endpoint_ids[i], event->due_at);
+		if (find_lane(event, &subscribers[i], &lane))
+			wh_inserter_set(inserter, QUEUE_LANE, Int64GetDatum(lane));
+		wake.endpoint_id = *endpoint_id;
+		wh_wake_endpoint(&wake);
 	}
 	wh_inserter_close(inserter);
 	table_close(queue, NoLock);
@@ -93,10 +124,10 @@ enqueue(const Event *event, const pg_uuid_t *endpoint_ids, int count)
 /* ---- who gets it ---- */
 
 static bool
-contains(const pg_uuid_t *ids, int count, const pg_uuid_t *id)
+contains(const WhSubscriber *subscribers, int count, const pg_uuid_t *id)
 {
 	for (int i = 0; i < count; i++)
-		if (memcmp(&ids[i], id, UUID_LEN) == 0)
+		if (memcmp(&subscribers[i].endpoint_id, id, UUID_LEN) == 0)
 			return true;
 	return false;
 }
@@ -106,35 +137,36 @@ contains(const pg_uuid_t *ids, int count, const pg_uuid_t *id)
  * takes nothing new.
  */
 static int
-take_named(const char *tenant_id, ArrayType *named, const pg_uuid_t **endpoint_ids)
+take_named(const char *tenant_id, ArrayType *named, const WhSubscriber **subscribers)
 {
 	Datum	   *items;
 	bool	   *nulls;
 	int			named_count;
 	int			count = 0;
-	pg_uuid_t  *ids;
+	WhSubscriber *taken;
 
 	deconstruct_array(named, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR, &items, &nulls, &named_count);
-	ids = palloc(Max(1, named_count) * sizeof(pg_uuid_t));
+	taken = palloc(Max(1, named_count) * sizeof(WhSubscriber));
 	for (int i = 0; i < named_count; i++)
 	{
 		pg_uuid_t  *id = nulls[i] ? NULL : DatumGetUUIDP(items[i]);
+		WhSubscriber subscriber;
 
 		if (id == NULL)
 			wh_refuse("endpoint_ids", "must not contain NULL");
-		switch (wh_endpoint_standing(tenant_id, id))
+		switch (wh_endpoint_standing(tenant_id, id, &subscriber))
 		{
 			case WH_ENDPOINT_UNKNOWN:
 				wh_refuse_unknown("endpoint", id);
 			case WH_ENDPOINT_DISABLED:
 				break;
 			case WH_ENDPOINT_ENABLED:
-				if (!contains(ids, count, id))
-					ids[count++] = *id;
+				if (!contains(taken, count, id))
+					taken[count++] = subscriber;
 				break;
 		}
 	}
-	*endpoint_ids = ids;
+	*subscribers = taken;
 	return count;
 }
 
@@ -197,6 +229,17 @@ time_argument(FunctionCallInfo fcinfo, DispatchArgument number, const char *name
 	return at;
 }
 
+static char *
+ordering_key_argument(FunctionCallInfo fcinfo)
+{
+	char	   *key = PG_ARGISNULL(ORDERING_KEY) ? NULL :
+		text_to_cstring(PG_GETARG_TEXT_PP(ORDERING_KEY));
+
+	if (key && (key[0] == '\0' || strlen(key) > ORDERING_KEY_MAX))
+		wh_refuse("ordering_key", psprintf("must have 1 to %d bytes", ORDERING_KEY_MAX));
+	return key;
+}
+
 static void
 refuse_unsupported_arguments(FunctionCallInfo fcinfo)
 {
@@ -205,8 +248,7 @@ refuse_unsupported_arguments(FunctionCallInfo fcinfo)
 		DispatchArgument number;
 		const char *name;
 	}			unsupported[] = {
-		{IDEMPOTENCY_KEY, "idempotency_key"}, {ORDERING_KEY, "ordering_key"},
-		{COALESCE_KEY, "coalesce_key"}, {EXPIRES_AT, "expires_at"}, {HEADERS, "headers"}
+		{IDEMPOTENCY_KEY, "idempotency_key"}, {COALESCE_KEY, "coalesce_key"}, {EXPIRES_AT, "expires_at"}, {HEADERS, "headers"}
 	};
 
 	for (int i = 0; i < lengthof(unsupported); i++)
@@ -221,7 +263,7 @@ Datum
 wh_sql_dispatch(PG_FUNCTION_ARGS)
 {
 	Event		event;
-	const pg_uuid_t *endpoint_ids;
+	const WhSubscriber *subscribers;
 	pg_uuid_t  *result;
 	int			count;
 
@@ -230,19 +272,23 @@ wh_sql_dispatch(PG_FUNCTION_ARGS)
 	event.payload = payload_argument(fcinfo);
 	event.tenant_id = wh_tenant_named(PG_ARGISNULL(TENANT_ID) ? NULL :
 									  text_to_cstring(PG_GETARG_TEXT_PP(TENANT_ID)));
+	event.ordering_key = ordering_key_argument(fcinfo);
 	refuse_unsupported_arguments(fcinfo);
+
+	count = PG_ARGISNULL(ENDPOINT_IDS)
+		? wh_subscribers(event.tenant_id, event.event_type, &subscribers)
+		: take_named(event.tenant_id, PG_GETARG_ARRAYTYPE_P(ENDPOINT_IDS), &subscribers);
+
+	/* before the id is made: ids then have the order in which transactions commit */
+	wh_lock_order(event.tenant_id, event.ordering_key, subscribers, count);
 	event.event_id = wh_new_id(&event.created_at);
 	event.occurred_at = time_argument(fcinfo, OCCURRED_AT, "occurred_at", event.created_at);
 	event.due_at = time_argument(fcinfo, DELIVER_AT, "deliver_at", event.created_at);
 	event.due_at = Max(event.due_at, event.created_at);
-
-	count = PG_ARGISNULL(ENDPOINT_IDS)
-		? wh_subscribers(event.tenant_id, event.event_type, &endpoint_ids)
-		: take_named(event.tenant_id, PG_GETARG_ARRAYTYPE_P(ENDPOINT_IDS), &endpoint_ids);
 	if (count > 0 || wh_store_unmatched)
 		insert_event(&event);
 	if (count > 0)
-		enqueue(&event, endpoint_ids, count);
+		enqueue(&event, subscribers, count);
 
 	result = palloc(sizeof(pg_uuid_t));
 	*result = event.event_id;

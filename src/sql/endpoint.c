@@ -9,6 +9,7 @@
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "core/event_type.h"
+#include "core/rate.h"
 #include "core/retry.h"
 #include "core/signature.h"
 #include "executor/spi.h"
@@ -220,6 +221,13 @@ check_retry_schedule(FunctionCallInfo fcinfo)
 	}
 }
 
+static bool
+text_is(FunctionCallInfo fcinfo, int number, const char *expected)
+{
+	return !PG_ARGISNULL(number) &&
+		strcmp(text_to_cstring(PG_GETARG_TEXT_PP(number)), expected) == 0;
+}
+
 static void
 check_limits(FunctionCallInfo fcinfo)
 {
@@ -238,6 +246,13 @@ check_limits(FunctionCallInfo fcinfo)
 	if (!PG_ARGISNULL(MAX_IN_FLIGHT) &&
 		(PG_GETARG_INT32(MAX_IN_FLIGHT) < 1 || PG_GETARG_INT32(MAX_IN_FLIGHT) > WH_IN_FLIGHT_MAX))
 		wh_refuse("max_in_flight", psprintf("must be between 1 and %d", WH_IN_FLIGHT_MAX));
+	if (!PG_ARGISNULL(RATE_LIMIT) &&
+		!(PG_GETARG_FLOAT4(RATE_LIMIT) > 0 && PG_GETARG_FLOAT4(RATE_LIMIT) <= WH_RATE_MAX))
+		wh_refuse("rate_limit",
+				  psprintf("must be above 0 and at most %d requests a second", WH_RATE_MAX));
+	if (!text_is(fcinfo, ORDERING, "none") && !text_is(fcinfo, ORDERING, "endpoint") &&
+		!text_is(fcinfo, ORDERING, "key"))
+		wh_refuse("ordering", "must be none, endpoint or key");
 	if (PG_ARGISNULL(METADATA) || !JB_ROOT_IS_OBJECT(PG_GETARG_JSONB_P(METADATA)))
 		wh_refuse("metadata", "must be a JSON object");
 }
@@ -249,13 +264,6 @@ refuse_unsupported(const char *option)
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 			 errmsg("%s is not supported yet", option),
 			 errhint("Leave it at its default.")));
-}
-
-static bool
-text_is(FunctionCallInfo fcinfo, int number, const char *expected)
-{
-	return !PG_ARGISNULL(number) &&
-		strcmp(text_to_cstring(PG_GETARG_TEXT_PP(number)), expected) == 0;
 }
 
 static void
@@ -272,14 +280,10 @@ check_supported(FunctionCallInfo fcinfo)
 		refuse_unsupported("a value of signature_schemes other than {v1}");
 	if (!text_is(fcinfo, PAYLOAD_FORMAT, "standard"))
 		refuse_unsupported("a value of payload_format other than standard");
-	if (!text_is(fcinfo, ORDERING, "none"))
-		refuse_unsupported("a value of ordering other than none");
 	if (!PG_ARGISNULL(FILTER))
 		refuse_unsupported("filter");
 	if (!PG_ARGISNULL(API_VERSION))
 		refuse_unsupported("api_version");
-	if (!PG_ARGISNULL(RATE_LIMIT))
-		refuse_unsupported("rate_limit");
 	if (!PG_ARGISNULL(CLIENT_CERTIFICATE))
 		refuse_unsupported("client_certificate");
 	if (!PG_ARGISNULL(CLIENT_KEY))
@@ -327,7 +331,8 @@ insert_endpoint(FunctionCallInfo fcinfo, const pg_uuid_t *endpoint_id, const cha
 		{URL, TEXTOID}, {EVENT_TYPES, TEXTARRAYOID}, {DESCRIPTION, TEXTOID}, {HEADERS, JSONBOID},
 		{SIGNATURE_SCHEMES, TEXTARRAYOID}, {PAYLOAD_FORMAT, TEXTOID},
 		{RETRY_SCHEDULE, INTERVALARRAYOID}, {RETRY_ON, TEXTOID}, {TIMEOUT, INTERVALOID},
-		{MAX_IN_FLIGHT, INT4OID}, {ORDERING, TEXTOID}, {METADATA, JSONBOID}
+		{RATE_LIMIT, FLOAT4OID}, {MAX_IN_FLIGHT, INT4OID}, {ORDERING, TEXTOID},
+		{METADATA, JSONBOID}
 	};
 	WhArgument	arguments[2 + lengthof(stored)] = {
 		{UUIDOID, UUIDPGetDatum(endpoint_id)}, {TEXTOID, CStringGetTextDatum(tenant_id)}
@@ -340,8 +345,8 @@ insert_endpoint(FunctionCallInfo fcinfo, const pg_uuid_t *endpoint_id, const cha
 	};
 	wh_execute("INSERT INTO webhooks.endpoints (endpoint_id, tenant_id, url, event_types,"
 			   " description, headers, signature_schemes, payload_format, retry_schedule,"
-			   " retry_on, timeout, max_in_flight, ordering, metadata)"
-			   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+			   " retry_on, timeout, rate_limit, max_in_flight, ordering, metadata)"
+			   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
 			   lengthof(arguments), arguments);
 }
 
@@ -561,6 +566,25 @@ wh_sql_rotate_secret(PG_FUNCTION_ARGS)
 
 /* ---- the trigger on endpoints and their secrets ---- */
 
+static WhWake
+changed_endpoint(const TriggerData *data)
+{
+	HeapTuple	tuple = data->tg_newtuple && TRIGGER_FIRED_BY_UPDATE(data->tg_event) ?
+		data->tg_newtuple : data->tg_trigtuple;
+	TupleDesc	desc = RelationGetDescr(data->tg_relation);
+	int			tenant_id = SPI_fnumber(desc, "tenant_id");	/* secrets have none */
+	bool		isnull;
+	WhWake		wake = {
+		.endpoint_id = *DatumGetUUIDP(SPI_getbinval(tuple, desc, SPI_fnumber(desc, "endpoint_id"),
+													&isnull)),
+		.due_at = DT_NOBEGIN, .tenant = WH_TENANT_UNKNOWN
+	};
+
+	if (tenant_id > 0)
+		wake.tenant = wh_tenant_hash(SPI_getvalue(tuple, desc, tenant_id));
+	return wake;
+}
+
 Datum
 wh_sql_endpoint_changed(PG_FUNCTION_ARGS)
 {
@@ -580,13 +604,9 @@ wh_sql_endpoint_changed(PG_FUNCTION_ARGS)
 
 	if (TRIGGER_FIRED_FOR_ROW(data->tg_event))
 	{
-		HeapTuple	tuple = data->tg_newtuple && TRIGGER_FIRED_BY_UPDATE(data->tg_event) ?
-			data->tg_newtuple : data->tg_trigtuple;
-		int			number = SPI_fnumber(RelationGetDescr(data->tg_relation), "endpoint_id");
-		bool		isnull;
-		Datum		id = SPI_getbinval(tuple, RelationGetDescr(data->tg_relation), number, &isnull);
+		WhWake		wake = changed_endpoint(data);
 
-		wh_wake_endpoint(DatumGetUUIDP(id), DT_NOBEGIN);
+		wh_wake_endpoint(&wake);
 	}
 	else
 		wh_wake_all();

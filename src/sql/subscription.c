@@ -30,7 +30,7 @@
 
 typedef struct Subscription
 {
-	pg_uuid_t	endpoint_id;
+	WhSubscriber subscriber;
 	bool		enabled;
 	int			pattern_count;
 	char	  **patterns;
@@ -54,7 +54,7 @@ typedef struct Match
 {
 	MatchKey	key;			/* hash key: first; its padding is zero */
 	int			count;
-	pg_uuid_t  *endpoint_ids;
+	WhSubscriber *subscribers;
 } Match;
 
 static MemoryContext cache_context = NULL;
@@ -97,6 +97,16 @@ start_afresh(void)
 	tenants = create_hash("webhooks tenants", TENANT_ID_MAX, sizeof(Tenant), HASH_STRINGS);
 }
 
+static WhOrdering
+read_ordering(HeapTuple tuple, TupleDesc desc)
+{
+	bool		isnull;
+	char	   *ordering = TextDatumGetCString(heap_getattr(tuple, ENDPOINTS_ORDERING, desc, &isnull));
+
+	return strcmp(ordering, "endpoint") == 0 ? WH_ORDERING_ENDPOINT :
+		strcmp(ordering, "key") == 0 ? WH_ORDERING_KEY : WH_ORDERING_NONE;
+}
+
 static void
 read_subscription(Subscription *item, HeapTuple tuple, TupleDesc desc)
 {
@@ -104,7 +114,9 @@ read_subscription(Subscription *item, HeapTuple tuple, TupleDesc desc)
 	Datum	   *patterns;
 	char	   *state = TextDatumGetCString(heap_getattr(tuple, ENDPOINTS_STATE, desc, &isnull));
 
-	item->endpoint_id = *DatumGetUUIDP(heap_getattr(tuple, ENDPOINTS_ENDPOINT_ID, desc, &isnull));
+	item->subscriber.endpoint_id =
+		*DatumGetUUIDP(heap_getattr(tuple, ENDPOINTS_ENDPOINT_ID, desc, &isnull));
+	item->subscriber.ordering = read_ordering(tuple, desc);
 	item->enabled = strcmp(state, "disabled") != 0;
 	deconstruct_array(DatumGetArrayTypeP(heap_getattr(tuple, ENDPOINTS_EVENT_TYPES, desc, &isnull)),
 					  TEXTOID, -1, false, TYPALIGN_INT, &patterns, NULL, &item->pattern_count);
@@ -179,28 +191,28 @@ takes(const Subscription *subscription, const char *event_type)
 }
 
 static int
-count_takers(const Tenant *tenant, const char *event_type, pg_uuid_t *endpoint_ids)
+count_takers(const Tenant *tenant, const char *event_type, WhSubscriber *subscribers)
 {
 	int			count = 0;
 
 	for (int i = 0; i < tenant->count; i++)
 		if (takes(&tenant->items[i], event_type))
 		{
-			if (endpoint_ids)
-				endpoint_ids[count] = tenant->items[i].endpoint_id;
+			if (subscribers)
+				subscribers[count] = tenant->items[i].subscriber;
 			count++;
 		}
 	return count;
 }
 
 int
-wh_subscribers(const char *tenant_id, const char *event_type, const pg_uuid_t **endpoint_ids)
+wh_subscribers(const char *tenant_id, const char *event_type, const WhSubscriber **subscribers)
 {
 	const Tenant *tenant = find_tenant(tenant_id);
 	MatchKey	key;
 	Match	   *match;
 	int			count;
-	pg_uuid_t  *ids;
+	WhSubscriber *takers;
 
 	memset(&key, 0, sizeof(key));
 	key.tenant = tenant;
@@ -209,24 +221,30 @@ wh_subscribers(const char *tenant_id, const char *event_type, const pg_uuid_t **
 	if (match == NULL)
 	{
 		count = count_takers(tenant, event_type, NULL);
-		ids = MemoryContextAllocHuge(cache_context, Max(1, count) * sizeof(pg_uuid_t));
-		(void) count_takers(tenant, event_type, ids);
+		takers = MemoryContextAllocHuge(cache_context, Max(1, count) * sizeof(WhSubscriber));
+		(void) count_takers(tenant, event_type, takers);
 		match = hash_search(matches, &key, HASH_ENTER, NULL);
 		match->count = count;
-		match->endpoint_ids = ids;
+		match->subscribers = takers;
 		cached += count + 1;
 	}
-	*endpoint_ids = match->endpoint_ids;
+	*subscribers = match->subscribers;
 	return match->count;
 }
 
 WhEndpointStanding
-wh_endpoint_standing(const char *tenant_id, const pg_uuid_t *endpoint_id)
+wh_endpoint_standing(const char *tenant_id, const pg_uuid_t *endpoint_id, WhSubscriber *subscriber)
 {
 	const Tenant *tenant = find_tenant(tenant_id);
 
 	for (int i = 0; i < tenant->count; i++)
-		if (memcmp(&tenant->items[i].endpoint_id, endpoint_id, UUID_LEN) == 0)
-			return tenant->items[i].enabled ? WH_ENDPOINT_ENABLED : WH_ENDPOINT_DISABLED;
+	{
+		const Subscription *item = &tenant->items[i];
+
+		if (memcmp(&item->subscriber.endpoint_id, endpoint_id, UUID_LEN) != 0)
+			continue;
+		*subscriber = item->subscriber;
+		return item->enabled ? WH_ENDPOINT_ENABLED : WH_ENDPOINT_DISABLED;
+	}
 	return WH_ENDPOINT_UNKNOWN;
 }

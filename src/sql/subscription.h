@@ -9,6 +9,19 @@
 
 #include "utils/uuid.h"
 
+typedef enum WhOrdering
+{
+	WH_ORDERING_NONE,
+	WH_ORDERING_ENDPOINT,		/* all of the endpoint's deliveries one after the other */
+	WH_ORDERING_KEY				/* those of one ordering key */
+} WhOrdering;
+
+typedef struct WhSubscriber
+{
+	pg_uuid_t	endpoint_id;
+	WhOrdering	ordering;
+} WhSubscriber;
+
 /*
  * Results are as of the last commit, with what this transaction changed, and good until the next
  * call here.
@@ -16,7 +29,7 @@
 
 /* The endpoints of the tenant that take events of the type; returns their number. */
 extern int	wh_subscribers(const char *tenant_id, const char *event_type,
-						   const pg_uuid_t **endpoint_ids);
+						   const WhSubscriber **subscribers);
 
 typedef enum WhEndpointStanding
 {
@@ -25,6 +38,8 @@ typedef enum WhEndpointStanding
 	WH_ENDPOINT_ENABLED
 } WhEndpointStanding;
 
-extern WhEndpointStanding wh_endpoint_standing(const char *tenant_id, const pg_uuid_t *endpoint_id);
+/* *subscriber is set unless the endpoint is unknown. */
+extern WhEndpointStanding wh_endpoint_standing(const char *tenant_id, const pg_uuid_t *endpoint_id,
+											   WhSubscriber *subscriber);
 
 #endif

@@ -28,7 +28,8 @@ static WhStatement config_statement = {
 	" CASE WHEN e.retry_schedule IS NOT NULL THEN"
 	"  ARRAY(SELECT (EXTRACT(epoch FROM w) * 1000)::bigint"
 	" FROM unnest(e.retry_schedule) WITH ORDINALITY u(w, i) ORDER BY i) END,"
-	" e.retry_on, (EXTRACT(epoch FROM e.timeout) * 1000)::integer, e.max_in_flight"
+	" e.retry_on, (EXTRACT(epoch FROM e.timeout) * 1000)::integer, e.max_in_flight,"
+	" coalesce(e.rate_limit, 0)::double precision"
 	" FROM unnest($1) WITH ORDINALITY p(endpoint_id, n)"
 	" JOIN webhooks.endpoints e ON e.endpoint_id = p.endpoint_id",
 	1, {UUIDARRAYOID}
@@ -134,6 +135,7 @@ read_config(HeapTuple row, const pg_uuid_t *endpoint_id, MemoryContext context)
 		config->has_retry_on = wh_status_set_parse(TextDatumGetCString(retry_on), &config->retry_on);
 	config->timeout_ms = integer_or_zero(row, 10);
 	config->max_in_flight = integer_or_zero(row, 11);
+	config->rate_limit = DatumGetFloat8(wh_value(row, 12));
 	if (unsignable)
 	{
 		/* never sent unsigned; held until its secrets change */

@@ -1,5 +1,6 @@
 /*
- * One thread, never blocked on a receiver and never in a transaction while a request is under way.
+ * One round after another: fetch what is due, hand it to the sender, record what came back. No
+ * transaction is open meanwhile, and the sender's thread goes on while one is.
  *
  * A delivery is "in hand" from its fetch until its result is recorded. What is in hand is never
  * fetched again, so nothing is in flight twice; and no more than webhooks.max_in_flight are in
@@ -9,8 +10,8 @@
 #include "postgres.h"
 
 #include "common/pg_prng.h"
+#include "core/id.h"
 #include "core/signature.h"
-#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "settings.h"
@@ -23,14 +24,13 @@
 #include "worker/engine.h"
 #include "worker/queue.h"
 #include "worker/scheduler.h"
-#include "worker/transport.h"
+#include "worker/sender.h"
 
 #define LOCK_SPACE 0x5748		/* field 4 of an advisory lock's tag; pg_advisory_lock uses 1 and
 								 * 2 */
 
 #define FLUSH_COUNT 256			/* results recorded at once, unless they wait longer than: */
 #define FLUSH_MS 10
-#define SEND_AT_ONCE 32			/* requests started between two looks at the answers */
 #define PICKS_MAX 256			/* endpoints read by one fetch */
 #define LOOK_MS 5000			/* between looks at everything, or so many times what one took: */
 #define LOOK_SHARE 20
@@ -46,7 +46,7 @@ struct WhEngine
 {
 	WhEngineOptions options;
 	MemoryContext context;
-	WhTransport *transport;
+	WhSender   *sender;
 	WhQueue		queue;			/* with the scheduler and what is in hand */
 	WaitEventSet *wait_set;
 	WhEngineCounts counts;
@@ -62,8 +62,6 @@ struct WhEngine
 	int			in_hand;
 	int			in_flight;		/* in hand and without an answer */
 	dlist_head	taken;			/* in hand by the fetch that runs; empty between fetches */
-	dlist_head	unsent;			/* in hand and not yet sent */
-	int			unsent_count;
 	dlist_head	results;		/* in hand and answered: to be recorded */
 	int			result_count;
 	TimestampTz results_since;
@@ -208,7 +206,7 @@ take_wakes(WhEngine *e, TimestampTz now)
 
 	for (int i = 0; i < count; i++)
 		if (e->queue.shards & shard_bit(wh_shard(&e->wakes[i].endpoint_id)))
-			wh_scheduler_wake(e->queue.scheduler, &e->wakes[i].endpoint_id, e->wakes[i].due_at);
+			wh_scheduler_wake(e->queue.scheduler, &e->wakes[i]);
 	if (overflow)
 		e->look_wanted = true;
 	if ((e->look_wanted && now >= e->look_not_before) || now >= e->look_at)
@@ -248,6 +246,16 @@ maintain(WhEngine *e, TimestampTz now)
 
 /* ---- sending ---- */
 
+static WhWake
+wake_for(const WhDelivery *d, TimestampTz due_at)
+{
+	return (WhWake)
+	{
+		.endpoint_id = d->endpoint->endpoint_id, .due_at = due_at,
+		.tenant = d->endpoint->tenant->hash
+	};
+}
+
 static void
 enter_in_hand(WhEngine *e, WhDelivery *d)
 {
@@ -257,6 +265,7 @@ enter_in_hand(WhEngine *e, WhDelivery *d)
 	Assert(!found);
 	entry->delivery = d;
 	d->endpoint->in_hand++;
+	d->endpoint->tenant->in_hand++;
 	e->shard_in_hand[wh_shard(&d->endpoint->endpoint_id)]++;
 	e->in_hand++;
 }
@@ -266,6 +275,7 @@ leave_hand(WhEngine *e, WhDelivery *d)
 {
 	hash_search(e->queue.in_hand, &d->delivery_id, HASH_REMOVE, NULL);
 	d->endpoint->in_hand--;
+	d->endpoint->tenant->in_hand--;
 	e->shard_in_hand[wh_shard(&d->endpoint->endpoint_id)]--;
 	e->in_hand--;
 	if (d->index >= 0)
@@ -273,10 +283,8 @@ leave_hand(WhEngine *e, WhDelivery *d)
 		wh_slot_in_flight(d->index, NULL);
 		e->free_indexes[e->free_index_count++] = d->index;
 	}
-	wh_transport_release(e->transport, &d->request);
+	wh_request_clear(&d->request);
 	wh_config_release(d->config);
-	if (d->header_text)
-		pfree(d->header_text);
 	if (d->headers)
 		pfree(d->headers);
 	pfree(d);
@@ -292,7 +300,24 @@ take_delivery(WhDelivery *d, void *state)
 	d->index = -1;
 	enter_in_hand(e, d);
 	d->endpoint->in_flight++;
+	d->endpoint->unsent++;
+	d->probe = wh_breaker_is_open(&d->endpoint->breaker);
+	if (d->probe)
+		wh_breaker_begin_probe(&d->endpoint->breaker);
 	dlist_push_tail(&e->taken, &d->node);
+}
+
+/* It was taken and is not sent: its row stands in the queue as it was. */
+static void
+let_go(WhEngine *e, WhDelivery *d)
+{
+	if (d->probe)
+		wh_breaker_drop_probe(&d->endpoint->breaker);
+	if (d->lane)
+		wh_lane_set(d->lane, WH_LANE_OPEN);
+	d->endpoint->in_flight--;
+	d->endpoint->unsent--;
+	leave_hand(e, d);
 }
 
 /* The fetch failed half-way: puts back what it took. */
@@ -300,12 +325,7 @@ static void
 untake(WhEngine *e, WhPick *picks, int count)
 {
 	while (!dlist_is_empty(&e->taken))
-	{
-		WhDelivery *d = dlist_container(WhDelivery, node, dlist_pop_head_node(&e->taken));
-
-		d->endpoint->in_flight--;
-		leave_hand(e, d);
-	}
+		let_go(e, dlist_container(WhDelivery, node, dlist_pop_head_node(&e->taken)));
 	for (int i = 0; i < count; i++)
 	{
 		picks[i].endpoint->cursor = picks[i].from;
@@ -313,61 +333,75 @@ untake(WhEngine *e, WhPick *picks, int count)
 	}
 }
 
-static bool
-append_signatures(StringInfo text, const WhDelivery *d, const char *id, int64 timestamp_s)
+/* "name: value" and a NUL; returns what follows. */
+static char *
+put_header(char *out, const char *prefix, const char *name, const char *value)
 {
-	int			count = 0;
+	out = stpcpy(out, prefix);
+	out = stpcpy(out, name);
+	out = stpcpy(out, ": ");
+	return stpcpy(out, value) + 1;
+}
+
+/* All signatures of a request, apart by blanks. False: there is none, or OpenSSL failed. */
+static bool
+sign(const WhDelivery *d, const char *id, int64 timestamp_s, char *out)
+{
+	char	   *end = out;
 
 	for (int i = 0; i < d->config->key_count; i++)
 	{
 		const WhSigningKey *key = &d->config->keys[i];
-		char		signature[WH_SIGNATURE_V1_SIZE];
 
 		if (key->expires_at <= d->attempted_at)
 			continue;
-		if (!wh_signature_v1(&key->key, id, timestamp_s, d->request.body, d->request.body_len,
-							 signature))
+		if (end > out)
+			*end++ = ' ';
+		if (!wh_signature_v1(&key->key, id, timestamp_s, d->request.body, d->request.body_len, end))
 			return false;
-		appendStringInfo(text, "%s%s", count++ > 0 ? " " : "", signature);
+		end += WH_SIGNATURE_V1_SIZE - 1;
 	}
-	return count > 0;
+	return end > out;
 }
 
 /*
  * Signs anew for each attempt: a receiver that checks the timestamp's age must take a late one.
- * False: it cannot be signed.
+ * False: it cannot be signed. One allocation holds the list and what is new in it.
  */
 static bool
 make_headers(WhDelivery *d)
 {
+	const WhConfig *config = d->config;
 	int64		timestamp_s = d->attempted_at / USECS_PER_SEC +
 		(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY;
-	char	   *id = DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&d->event_id)));
-	StringInfoData text;
-	int			offsets[3];
+	Size		list_size = (config->header_count + WH_HEADERS_FIXED) * sizeof(char *);
+	Size		signatures_size = config->key_count * WH_SIGNATURE_V1_SIZE + 1;
+	Size		name_size = strlen(wh_header_prefix) + sizeof("signature: ");
+	char		id[WH_ID_TEXT_SIZE];
+	char		timestamp[MAXINT8LEN + 1];
+	char	   *signatures;
+	char	   *text;
 	int			n = 0;
-	bool		is_signed;
 
-	initStringInfo(&text);
-	offsets[0] = text.len;
-	appendStringInfo(&text, "%sid: %s%c", wh_header_prefix, id, '\0');
-	offsets[1] = text.len;
-	appendStringInfo(&text, "%stimestamp: " INT64_FORMAT "%c", wh_header_prefix, timestamp_s, '\0');
-	offsets[2] = text.len;
-	appendStringInfo(&text, "%ssignature: ", wh_header_prefix);
-	is_signed = append_signatures(&text, d, id, timestamp_s);
-	d->header_text = text.data;
-	pfree(id);
-	if (!is_signed)
+	d->headers = palloc(list_size + 3 * name_size + sizeof(id) + sizeof(timestamp) +
+						2 * signatures_size);
+	text = (char *) d->headers + list_size;
+	signatures = text + 3 * name_size + sizeof(id) + sizeof(timestamp) + signatures_size;
+	wh_id_text(id, d->event_id.data);
+	pg_lltoa(timestamp_s, timestamp);
+	if (!sign(d, id, timestamp_s, signatures))
 		return false;
 
-	d->headers = palloc((d->config->header_count + WH_HEADERS_FIXED) * sizeof(char *));
 	d->headers[n++] = "Content-Type: application/json";
-	for (int i = 0; i < lengthof(offsets); i++)
-		d->headers[n++] = text.data + offsets[i];
 	d->headers[n++] = "Expect:";	/* never wait for 100 Continue */
-	for (int i = 0; i < d->config->header_count; i++)
-		d->headers[n++] = d->config->headers[i];
+	d->headers[n++] = text;
+	text = put_header(text, wh_header_prefix, "id", id);
+	d->headers[n++] = text;
+	text = put_header(text, wh_header_prefix, "timestamp", timestamp);
+	d->headers[n++] = text;
+	(void) put_header(text, wh_header_prefix, "signature", signatures);
+	for (int i = 0; i < config->header_count; i++)
+		d->headers[n++] = config->headers[i];
 	d->headers[n] = NULL;
 	d->request.headers = d->headers;
 	return true;
@@ -389,64 +423,44 @@ decide(const WhDelivery *d)
 						   pg_prng_double(&pg_global_prng_state));
 }
 
+static void
+note_answer(const WhDelivery *d, TimestampTz now)
+{
+	WhBreakerChange change = wh_breaker_note(&d->endpoint->breaker, &d->request.answer, d->probe,
+											 d->attempted_at, now);
+	char	   *id;
+
+	if (change == WH_BREAKER_SAME)
+		return;
+	id = DatumGetCString(DirectFunctionCall1(uuid_out,
+											 UUIDPGetDatum(&d->endpoint->endpoint_id)));
+	if (change == WH_BREAKER_OPENED)
+		ereport(LOG,
+				(errmsg("webhooks: endpoint %s fails; probing it until it answers", id),
+				 errdetail("Its deliveries wait in the queue and keep their attempts.")));
+	else
+		ereport(LOG,
+				(errmsg("webhooks: endpoint %s answers again", id)));
+	pfree(id);
+}
+
 /* The answer is in, or there will be none. */
 static void
 finish_delivery(WhEngine *e, WhDelivery *d)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	d->answered = true;
 	d->verdict = decide(d);
 	if (d->verdict.outcome == WH_RETRYING)
 		d->next_attempt_at = later(now, d->verdict.wait_ms);
 	d->endpoint->in_flight--;
 	e->in_flight--;
+	note_answer(d, now);
 	wh_scheduler_place(e->queue.scheduler, d->endpoint, now);
 
 	if (e->result_count++ == 0)
 		e->results_since = now;
 	dlist_push_tail(&e->results, &d->node);
-}
-
-/*
- * Takes a delivery out of hand, unsent: it counts no attempt, and its endpoint's queue is read from
- * the start again.
- */
-static void
-put_back(WhEngine *e, WhDelivery *d)
-{
-	pg_uuid_t	endpoint_id = d->endpoint->endpoint_id;
-
-	d->endpoint->in_flight--;
-	e->started--;
-	leave_hand(e, d);
-	wh_scheduler_wake(e->queue.scheduler, &endpoint_id, DT_NOBEGIN);
-}
-
-/*
- * Descriptors or memory were wanting. The delivery has not been sent, so nothing is recorded: it
- * and what is not yet sent stay in the queue, and a moment later as many are fetched as there is
- * room for then. A line in the log tells of it once, not once a request.
- */
-static void
-starve(WhEngine *e, WhDelivery *d)
-{
-	TimestampTz now = GetCurrentTimestamp();
-
-	if (now >= later(e->starved_at, STARVED_LOG_MS))
-		ereport(LOG,
-				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-				 errmsg("webhooks: requests have to wait: %s", d->request.error),
-				 errhint("They are sent when the process has file descriptors and memory again.")));
-	e->starved_at = now;
-	e->fetch_not_before = later(now, STARVED_WAIT_MS);
-	e->in_flight--;
-	put_back(e, d);
-	while (!dlist_is_empty(&e->unsent))
-	{
-		e->unsent_count--;
-		put_back(e, dlist_container(WhDelivery, node, dlist_pop_head_node(&e->unsent)));
-	}
 }
 
 static void
@@ -458,11 +472,14 @@ send_delivery(WhEngine *e, WhDelivery *d)
 	d->index = e->free_indexes[--e->free_index_count];
 	wh_slot_in_flight(d->index, &entry);
 	e->in_flight++;
+	d->endpoint->unsent--;
+	if (d->config->rate_limit > 0)
+		wh_rate_take(&d->endpoint->rate, d->config->rate_limit, d->attempted_at);
 
 	d->request.url = d->config->url;
 	d->request.timeout_ms = d->config->timeout_ms > 0 ? d->config->timeout_ms : wh_timeout_ms;
 	if (make_headers(d))
-		wh_transport_start(e->transport, &d->request);
+		wh_sender_start(e->sender, &d->request);
 	else
 	{
 		d->request.answer.error_class = WH_ERROR_INTERNAL;
@@ -472,38 +489,50 @@ send_delivery(WhEngine *e, WhDelivery *d)
 }
 
 static void
-keep_taken(WhEngine *e)
+send_taken(WhEngine *e)
 {
 	while (!dlist_is_empty(&e->taken))
 	{
-		dlist_push_tail(&e->unsent, dlist_pop_head_node(&e->taken));
-		e->unsent_count++;
 		e->started++;
+		send_delivery(e, dlist_container(WhDelivery, node, dlist_pop_head_node(&e->taken)));
 	}
+	wh_sender_flush(e->sender);
 }
 
 /*
- * A few at a time, with a look at the answers in between: fast receivers are then served over few
- * connections, which is much cheaper in libcurl, and slow ones still get as many as they may have.
+ * Descriptors or memory were wanting. The delivery has not been sent, so nothing is recorded: it
+ * stays in the queue, and a moment later as many are fetched as there is room for then. A line in
+ * the log tells of it once, not once a request.
  */
 static void
-send_some(WhEngine *e)
+starve(WhEngine *e, WhDelivery *d)
 {
-	for (int i = 0; i < SEND_AT_ONCE && e->unsent_count > 0 && !e->draining; i++)
-	{
-		e->unsent_count--;
-		send_delivery(e, dlist_container(WhDelivery, node, dlist_pop_head_node(&e->unsent)));
-	}
+	TimestampTz now = GetCurrentTimestamp();
+	WhWake		wake = wake_for(d, DT_NOBEGIN);
+
+	if (now >= later(e->starved_at, STARVED_LOG_MS))
+		ereport(LOG,
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				 errmsg("webhooks: requests have to wait: %s", d->request.error),
+				 errhint("They are sent when the process has file descriptors and memory again.")));
+	e->starved_at = now;
+	e->fetch_not_before = later(now, STARVED_WAIT_MS);
+	e->started--;
+	e->in_flight--;
+	d->endpoint->unsent++;
+	let_go(e, d);
+	wh_scheduler_wake(e->queue.scheduler, &wake);
 }
 
-static int
+static WhRoom
 room(const WhEngine *e)
 {
-	int64		n = Min(wh_max_in_flight, wh_transport_capacity(e->transport)) - e->in_hand;
+	int			places = Max(0, Min(wh_max_in_flight, wh_sender_capacity(e->sender)) - e->in_hand);
+	int64		rows = Min(places, e->fetch_limit);
 
 	if (e->options.max_deliveries > 0)
-		n = Min(n, e->options.max_deliveries - e->started);
-	return (int) Max(0, n);
+		rows = Min(rows, e->options.max_deliveries - e->started);
+	return (WhRoom) {.places = places, .rows = (int) Max(0, rows)};
 }
 
 /*
@@ -522,11 +551,11 @@ fetch_singly(WhEngine *e, WhPick *picks, int count)
 		{
 			case WH_TRANSACTION_DONE:
 				endpoint->failures = 0;
-				keep_taken(e);
+				send_taken(e);
 				break;
 			case WH_TRANSACTION_FAILED:
 				untake(e, &picks[i], 1);
-				note_result(e, wh_queue_put_off_next(&e->queue, endpoint), &e->fetch_not_before);
+				note_result(e, wh_queue_put_off(&e->queue), &e->fetch_not_before);
 
 				/* the more of its rows are bad, the more time is left to the others */
 				endpoint->next_at = later(GetCurrentTimestamp(),
@@ -569,18 +598,16 @@ fetch_due(WhEngine *e, TimestampTz now)
 	WhPick		picks[PICKS_MAX];
 	int			count;
 
-	if (e->draining || e->queue.shards == 0 || now < e->fetch_not_before ||
-		e->unsent_count >= SEND_AT_ONCE)
+	if (e->draining || e->queue.shards == 0 || now < e->fetch_not_before)
 		return;
-	count = wh_scheduler_pick(e->queue.scheduler, now, Min(room(e), e->fetch_limit),
-							  picks, PICKS_MAX);
+	count = wh_scheduler_pick(e->queue.scheduler, now, room(e), picks, PICKS_MAX);
 	if (count == 0)
 		return;
 
 	switch (wh_queue_fetch(&e->queue, picks, count, take_delivery, e))
 	{
 		case WH_TRANSACTION_DONE:
-			keep_taken(e);
+			send_taken(e);
 			adapt_fetch(e, picks, count, false);
 			break;
 		case WH_TRANSACTION_FAILED:
@@ -602,9 +629,31 @@ fetch_due(WhEngine *e, TimestampTz now)
 
 /* ---- recording ---- */
 
+/* The delivery's lane goes on, or waits for its retry. */
+static void
+free_lane(WhEngine *e, WhDelivery *d)
+{
+	WhWake		wake;
+
+	if (d->lane == NULL)
+		return;
+	if (d->verdict.outcome == WH_RETRYING)
+	{
+		d->lane->head_due_at = d->next_attempt_at;
+		wh_lane_set(d->lane, WH_LANE_WAITING);
+	}
+	else if (wh_lane_end(d->lane, &d->delivery_id))
+	{
+		wake = wake_for(d, GetCurrentTimestamp());
+		wh_scheduler_wake(e->queue.scheduler, &wake);
+	}
+}
+
 static void
 complete(WhEngine *e, WhDelivery *d)
 {
+	WhWake		wake;
+
 	e->counts.attempted++;
 	switch (d->verdict.outcome)
 	{
@@ -613,7 +662,8 @@ complete(WhEngine *e, WhDelivery *d)
 			break;
 		case WH_RETRYING:
 			e->counts.retried++;
-			wh_scheduler_wake(e->queue.scheduler, &d->endpoint->endpoint_id, d->next_attempt_at);
+			wake = wake_for(d, d->next_attempt_at);
+			wh_scheduler_wake(e->queue.scheduler, &wake);
 			break;
 		case WH_DEAD_LETTER:
 			e->counts.dead_lettered++;
@@ -621,6 +671,7 @@ complete(WhEngine *e, WhDelivery *d)
 		case WH_CANCELLED:
 			break;
 	}
+	free_lane(e, d);
 	leave_hand(e, d);
 }
 
@@ -718,11 +769,12 @@ wh_engine_idle(WhEngine *e)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	if (e->in_flight > 0 || e->unsent_count > 0 || e->result_count > 0 || e->look_wanted)
+	if (e->in_flight > 0 || e->result_count > 0 || e->look_wanted)
 		return false;
 	if (e->options.max_deliveries > 0 && e->started >= e->options.max_deliveries)
 		return true;
-	return wh_scheduler_next(e->queue.scheduler, now) > now;
+	return !wh_scheduler_paced(e->queue.scheduler) &&
+		wh_scheduler_next(e->queue.scheduler, now, room(e).places) > now;
 }
 
 static long
@@ -737,12 +789,8 @@ static long
 wait_time(WhEngine *e, long ms)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	long		transport_ms = wh_transport_timeout_ms(e->transport);
+	WhRoom		left = room(e);
 
-	if (transport_ms >= 0)
-		ms = Min(ms, transport_ms);
-	if (e->unsent_count > 0 && !e->draining)
-		ms = 0;
 	if (e->result_count > 0)
 		ms = until(now, Max(e->record_not_before,
 							e->in_flight == 0 ? now : later(e->results_since, FLUSH_MS)), ms);
@@ -753,8 +801,9 @@ wait_time(WhEngine *e, long ms)
 	ms = until(now, e->look_wanted ? e->look_not_before : e->look_at, ms);
 	if (e->queue.shards & shard_bit(0))
 		ms = until(now, e->maintain_at, ms);
-	if (e->queue.shards != 0 && !e->draining && room(e) > 0)
-		ms = until(now, Max(e->fetch_not_before, wh_scheduler_next(e->queue.scheduler, now)), ms);
+	if (e->queue.shards != 0 && !e->draining && left.rows > 0)
+		ms = until(now, Max(e->fetch_not_before,
+							wh_scheduler_next(e->queue.scheduler, now, left.places)), ms);
 	return ms;
 }
 
@@ -762,8 +811,10 @@ static void
 wait_for_work(WhEngine *e, long max_wait_ms)
 {
 	WaitEvent	event;
-	long		ms = e->options.in_session && wh_engine_idle(e) ? 0 : wait_time(e, max_wait_ms);
+	long		ms = wait_time(e, max_wait_ms);
 
+	if ((e->options.in_session && wh_engine_idle(e)) || wh_sender_has_finished(e->sender))
+		ms = 0;
 	(void) WaitEventSetWait(e->wait_set, ms, &event, 1, PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
@@ -777,8 +828,7 @@ receive(WhEngine *e)
 {
 	WhRequest  *request;
 
-	wh_transport_drive(e->transport);
-	while ((request = wh_transport_finished(e->transport)) != NULL)
+	while ((request = wh_sender_finished(e->sender)) != NULL)
 		if (request->starved)
 			starve(e, (WhDelivery *) request);
 		else
@@ -802,8 +852,6 @@ wh_engine_step(WhEngine *e, long max_wait_ms)
 	record_stuck(e, now);
 	release_unwanted(e);
 	fetch_due(e, now);
-	send_some(e);
-	receive(e);					/* what was just taken goes out now */
 	if (!e->no_extension)
 		wait_for_work(e, max_wait_ms);
 	MemoryContextSwitchTo(before);
@@ -828,7 +876,10 @@ wh_engine_counts(const WhEngine *e)
 void
 wh_engine_reload(WhEngine *e)
 {
-	wh_transport_reload(e->transport);
+	if (!wh_sender_reload(e->sender))
+		ereport(LOG,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("webhooks: out of memory; requests are made with the old settings")));
 }
 
 WhEngine *
@@ -849,32 +900,32 @@ wh_engine_create(MemoryContext parent, WhEngineOptions options)
 	e->queue.in_session = options.in_session;
 	e->queue.context = context;
 	e->queue.scheduler = wh_scheduler_create(context);
+	e->queue.lanes = wh_lanes_create(context);
 	e->queue.in_hand = hash_create("webhooks in hand", 1024, &ctl,
 								   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	dlist_init(&e->taken);
-	dlist_init(&e->unsent);
 	dlist_init(&e->results);
 	dlist_init(&e->stuck);
 	e->free_index_count = WH_IN_FLIGHT_MAX;
 	for (int i = 0; i < WH_IN_FLIGHT_MAX; i++)
 		e->free_indexes[i] = WH_IN_FLIGHT_MAX - 1 - i;
 
-	e->transport = wh_transport_create();
-	if (e->transport == NULL)
+	e->sender = wh_sender_create();
+	if (e->sender == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-				 errmsg("could not set up libcurl"),
+				 errmsg("could not start the thread that sends requests"),
 				 errhint("The server may be short of memory or file descriptors.")));
-	if (wh_transport_capacity(e->transport) < wh_max_in_flight)
+	if (!options.in_session && wh_sender_capacity(e->sender) < wh_max_in_flight)
 		ereport(LOG,
 				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
 				 errmsg("webhooks: the limit of file descriptors allows %d requests at once, not %d",
-						wh_transport_capacity(e->transport), wh_max_in_flight),
+						wh_sender_capacity(e->sender), wh_max_in_flight),
 				 errhint("Raise it (ulimit -n, LimitNOFILE), or lower webhooks.max_in_flight.")));
 	e->wait_set = CreateWaitEventSet(context, 3);
 	AddWaitEventToSet(e->wait_set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
 	AddWaitEventToSet(e->wait_set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
-	AddWaitEventToSet(e->wait_set, WL_SOCKET_READABLE, wh_transport_descriptor(e->transport),
+	AddWaitEventToSet(e->wait_set, WL_SOCKET_READABLE, wh_sender_descriptor(e->sender),
 					  NULL, NULL);
 	MemoryContextSwitchTo(before);
 	return e;
@@ -886,15 +937,10 @@ wh_engine_destroy(WhEngine *e)
 	HASH_SEQ_STATUS scan;
 	WhInHand   *entry;
 
-	/*
-	 * what was answered and not recorded still holds an exchange that is in none of the transport's
-	 * lists
-	 */
+	wh_sender_destroy(e->sender);
 	hash_seq_init(&scan, e->queue.in_hand);
 	while ((entry = hash_seq_search(&scan)) != NULL)
-		if (entry->delivery->answered)
-			wh_transport_release(e->transport, &entry->delivery->request);
-	wh_transport_destroy(e->transport);
+		wh_request_clear(&entry->delivery->request);
 	FreeWaitEventSet(e->wait_set);
 	for (int shard = 0; shard < WH_SHARDS; shard++)
 	{

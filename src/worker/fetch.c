@@ -27,6 +27,7 @@
 #include "worker/statement.h"
 
 #define MISSING_EVENT_WAIT_S 60
+#define PASSED_OVER_MAX 256		/* rows of busy lanes, in one turn of an endpoint */
 #define UNIX_EPOCH_US ((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
 
 /* An index scan, started anew for each key. */
@@ -43,14 +44,15 @@ typedef struct Fetch
 	WhQueue    *queue;
 	WhPick	   *picks;
 	int			count;
+	Reader	   *queue_reader;
+	Reader	   *lanes;			/* the queue by lane; NULL until one is looked up */
 	void		(*take) (WhDelivery *delivery, void *state);
 	void	   *state;
 	TimestampTz now;
 	Relation	events;
 	List	   *partitions;		/* of Reader: events' partitions read so far */
 	StringInfoData payload;		/* scratch */
-	int			missing;		/* rows without their event */
-	Datum	   *missing_ids;
+	List	   *missing;		/* ids of rows without their event */
 } Fetch;
 
 static Reader *
@@ -190,43 +192,146 @@ start_at_cursor(Reader *reader, const WhEndpoint *e)
 	index_rescan(reader->scan, keys, 2, NULL, 0);
 }
 
-static void
-take_row(Fetch *fetch, WhEndpoint *e, TupleTableSlot *row)
+static pg_uuid_t *
+copy_id(const pg_uuid_t *id)
 {
+	pg_uuid_t  *copy = palloc(sizeof(pg_uuid_t));
+
+	*copy = *id;
+	return copy;
+}
+
+/* False: its event is missing. */
+static bool
+take_row(Fetch *fetch, WhEndpoint *e, WhLane *lane, TupleTableSlot *row)
+{
+	WhQueue    *queue = fetch->queue;
 	TupleTableSlot *event;
 
-	if (hash_search(fetch->queue->in_hand, &e->cursor.delivery_id, HASH_FIND, NULL))
-		return;
+	queue->reading = *DatumGetUUIDP(get(row, QUEUE_DELIVERY_ID));
 	event = read_event(fetch, DatumGetUUIDP(get(row, QUEUE_EVENT_ID)));
 	if (event)
-		fetch->take(make_delivery(fetch, e, row, event), fetch->state);
-	else
 	{
-		pg_uuid_t  *id = palloc(sizeof(pg_uuid_t));
+		WhDelivery *d = make_delivery(fetch, e, row, event);
 
-		*id = e->cursor.delivery_id;
-		fetch->missing_ids[fetch->missing++] = UUIDPGetDatum(id);
+		d->lane = lane;
+		fetch->take(d, fetch->state);
 	}
+	else
+		fetch->missing = lappend(fetch->missing, copy_id(&queue->reading));
+	memset(&queue->reading, 0, sizeof(pg_uuid_t));
+	return event != NULL;
+}
+
+/* The first row of the lane past its last; NULL when there is none. */
+static TupleTableSlot *
+read_lane(Fetch *fetch, const WhLane *lane)
+{
+	/* the columns of the index, in its order */
+	enum
+	{
+		ENDPOINT_ID = 1, LANE, DELIVERY_ID
+	};
+	ScanKeyData keys[3];
+
+	if (fetch->lanes == NULL)
+		fetch->lanes = open_reader(table_open(wh_table("queue"), AccessShareLock),
+								   wh_table("queue_lane_idx"), lengthof(keys));
+	ScanKeyInit(&keys[0], ENDPOINT_ID, BTEqualStrategyNumber, F_UUID_EQ,
+				UUIDPGetDatum(&lane->key.endpoint_id));
+	ScanKeyInit(&keys[1], LANE, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(lane->key.number));
+	ScanKeyInit(&keys[2], DELIVERY_ID, BTGreaterStrategyNumber, F_UUID_GT,
+				UUIDPGetDatum(&lane->last));
+	index_rescan(fetch->lanes->scan, keys, lengthof(keys), NULL, 0);
+	return index_getnext_slot(fetch->lanes->scan, ForwardScanDirection, fetch->lanes->slot) ?
+		fetch->lanes->slot : NULL;
+}
+
+/* Takes the first delivery of a lane that has none in hand, if it is due. Returns whether it did. */
+static bool
+take_first(Fetch *fetch, WhLane *lane)
+{
+	TupleTableSlot *row = read_lane(fetch, lane);
+
+	if (row == NULL)
+	{
+		wh_lane_drop(lane);
+		return false;
+	}
+	lane->head_due_at = DatumGetTimestampTz(get(row, QUEUE_DUE_AT));
+	if (lane->head_due_at <= fetch->now && take_row(fetch, lane->endpoint, lane, row))
+	{
+		wh_lane_set(lane, WH_LANE_BUSY);
+		return true;
+	}
+	wh_lane_set(lane, WH_LANE_WAITING);
+	return false;
+}
+
+/* A row of a lane came up: whatever is first in the lane goes. Returns whether something did. */
+static bool
+take_in_lane(Fetch *fetch, WhEndpoint *e, int64 number)
+{
+	WhLane	   *lane = wh_lane_enter(fetch->queue->lanes, e, number);
+
+	if (lane->state == WH_LANE_BUSY ||
+		(lane->state == WH_LANE_WAITING && lane->head_due_at > fetch->now))
+	{
+		wh_lane_note_more(lane, &e->cursor.delivery_id);
+		return false;
+	}
+	if (!take_first(fetch, lane))
+		return false;
+	if (memcmp(DatumGetUUIDP(get(fetch->lanes->slot, QUEUE_DELIVERY_ID)), &e->cursor.delivery_id,
+			   UUID_LEN) != 0)
+		wh_lane_note_more(lane, &e->cursor.delivery_id);
+	return true;
+}
+
+static int
+read_open_lanes(Fetch *fetch, WhEndpoint *e, int limit)
+{
+	int			taken = 0;
+
+	while (taken < limit && !dlist_is_empty(&e->open_lanes))
+		taken += take_first(fetch, dlist_container(WhLane, node, dlist_head_node(&e->open_lanes)));
+	return taken;
+}
+
+/* Returns whether it took something. */
+static bool
+take_at_cursor(Fetch *fetch, WhEndpoint *e)
+{
+	TupleTableSlot *row = fetch->queue_reader->slot;
+	bool		isnull;
+	Datum		lane = slot_getattr(row, QUEUE_LANE, &isnull);
+
+	if (hash_search(fetch->queue->in_hand, &e->cursor.delivery_id, HASH_FIND, NULL))
+		return false;
+	return isnull ? take_row(fetch, e, NULL, row) : take_in_lane(fetch, e, DatumGetInt64(lane));
 }
 
 /* Reads the endpoint's due rows, and the one after them for the time at which to come back. */
 static void
-read_endpoint(Fetch *fetch, Reader *queue, WhPick *pick)
+read_endpoint(Fetch *fetch, WhPick *pick)
 {
+	Reader	   *queue = fetch->queue_reader;
 	WhEndpoint *e = pick->endpoint;
-	int			limit = Min(pick->limit, wh_endpoint_cap(e) - e->in_flight);
+	int			limit = Min(pick->limit, wh_endpoint_allowance(e, fetch->now));
+	int			taken;
 
 	/* removed, paused or disabled: a wake comes when that changes */
 	e->next_at = DT_NOEND;
 	if (e->config == NULL || !e->config->active)
 		return;
 
+	taken = read_open_lanes(fetch, e, limit);
 	start_at_cursor(queue, e);
 	for (int read = 0;; read++)
 	{
 		TimestampTz due_at;
 
-		if (read >= limit)
+		if (taken >= limit || read >= limit + PASSED_OVER_MAX)
 		{
 			e->next_at = fetch->now;	/* there may be more */
 			break;
@@ -241,7 +346,7 @@ read_endpoint(Fetch *fetch, Reader *queue, WhPick *pick)
 		}
 		e->cursor.due_at = due_at;
 		e->cursor.delivery_id = *DatumGetUUIDP(get(queue->slot, QUEUE_DELIVERY_ID));
-		take_row(fetch, e, queue->slot);
+		taken += take_at_cursor(fetch, e);
 	}
 }
 
@@ -257,16 +362,19 @@ static WhStatement postpone_statement = {
 static void
 postpone_missing(Fetch *fetch)
 {
+	int			count = list_length(fetch->missing);
+	Datum	   *ids = palloc(Max(1, count) * sizeof(Datum));
 	Datum		arguments[2];
 
-	if (fetch->missing == 0)
+	if (count == 0)
 		return;
+	for (int i = 0; i < count; i++)
+		ids[i] = UUIDPGetDatum(list_nth(fetch->missing, i));
 	ereport(LOG,
 			(errmsg("webhooks: %d queued deliveries have no event, such as %s; looking again in %d seconds",
-					fetch->missing,
-					DatumGetCString(DirectFunctionCall1(uuid_out, fetch->missing_ids[0])),
+					count, DatumGetCString(DirectFunctionCall1(uuid_out, ids[0])),
 					MISSING_EVENT_WAIT_S)));
-	arguments[0] = wh_array(UUIDOID, fetch->missing_ids, NULL, fetch->missing);
+	arguments[0] = wh_array(UUIDOID, ids, NULL, count);
 	arguments[1] = TimestampTzGetDatum(fetch->now + MISSING_EVENT_WAIT_S * USECS_PER_SEC);
 	wh_statement_execute(&postpone_statement, arguments, false, SPI_OK_UPDATE);
 }
@@ -276,23 +384,19 @@ static void
 fetch_rows(void *state)
 {
 	Fetch	   *fetch = state;
-	Reader	   *queue;
 	ListCell   *cell;
-	int			rows = 0;
 
-	for (int i = 0; i < fetch->count; i++)
-		rows += fetch->picks[i].limit;
-	fetch->missing_ids = palloc(rows * sizeof(Datum));
 	initStringInfo(&fetch->payload);
-
 	wh_config_load(fetch->queue->scheduler, fetch->picks, fetch->count, fetch->queue->context);
 	fetch->events = table_open(wh_table("events"), AccessShareLock);
-	queue = open_reader(table_open(wh_table("queue"), AccessShareLock),
-						wh_table("queue_endpoint_id_due_at_idx"), 2);
+	fetch->queue_reader = open_reader(table_open(wh_table("queue"), AccessShareLock),
+									  wh_table("queue_endpoint_id_due_at_idx"), 2);
 	for (int i = 0; i < fetch->count; i++)
-		read_endpoint(fetch, queue, &fetch->picks[i]);
+		read_endpoint(fetch, &fetch->picks[i]);
 
-	close_reader(queue);
+	close_reader(fetch->queue_reader);
+	if (fetch->lanes)
+		close_reader(fetch->lanes);
 	foreach(cell, fetch->partitions)
 		close_reader(lfirst(cell));
 	table_close(fetch->events, AccessShareLock);
@@ -308,6 +412,7 @@ wh_queue_fetch(WhQueue *queue, WhPick *picks, int count,
 		.now = GetCurrentTimestamp()
 	};
 
+	memset(&queue->reading, 0, sizeof(pg_uuid_t));
 	return wh_queue_transact(queue, "fetching deliveries", fetch_rows, &fetch);
 }
 
@@ -315,32 +420,25 @@ wh_queue_fetch(WhQueue *queue, WhPick *picks, int count,
 /* ---- a row that cannot be read ---- */
 
 static WhStatement put_off_statement = {
-	"UPDATE webhooks.queue SET due_at = now() + interval '1 hour' WHERE delivery_id ="
-	" (SELECT q.delivery_id FROM webhooks.queue q"
-	"  WHERE q.endpoint_id = $1 AND (q.due_at, q.delivery_id) > ($2, $3) AND q.due_at <= now()"
-	"  ORDER BY q.due_at, q.delivery_id LIMIT 1) RETURNING delivery_id",
-	3, {UUIDOID, TIMESTAMPTZOID, UUIDOID}
+	"UPDATE webhooks.queue SET due_at = now() + interval '1 hour' WHERE delivery_id = $1",
+	1, {UUIDOID}
 };
 
 static void
-put_off_next(void *state)
+put_off(void *state)
 {
-	WhEndpoint *e = state;
-	Datum		arguments[3] = {
-		UUIDPGetDatum(&e->endpoint_id), TimestampTzGetDatum(e->cursor.due_at),
-		UUIDPGetDatum(&e->cursor.delivery_id)
-	};
+	WhQueue    *queue = state;
+	Datum		argument = UUIDPGetDatum(&queue->reading);
 
-	wh_statement_execute(&put_off_statement, arguments, false, SPI_OK_UPDATE_RETURNING);
-	for (uint64 i = 0; i < SPI_processed; i++)
+	wh_statement_execute(&put_off_statement, &argument, false, SPI_OK_UPDATE);
+	if (SPI_processed > 0)
 		ereport(WARNING,
 				(errmsg("webhooks: delivery %s cannot be read; trying again in an hour",
-						DatumGetCString(DirectFunctionCall1(uuid_out,
-															wh_value(SPI_tuptable->vals[i], 1))))));
+						DatumGetCString(DirectFunctionCall1(uuid_out, argument)))));
 }
 
 WhTransactionResult
-wh_queue_put_off_next(WhQueue *queue, WhEndpoint *endpoint)
+wh_queue_put_off(WhQueue *queue)
 {
-	return wh_queue_transact(queue, "putting off a delivery", put_off_next, endpoint);
+	return wh_queue_transact(queue, "putting off a delivery", put_off, queue);
 }

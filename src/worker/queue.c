@@ -5,6 +5,7 @@
 
 #include "executor/spi.h"
 #include "shmem.h"
+#include "utils/builtins.h"
 #include "utils/timestamp.h"
 #include "worker/queue.h"
 #include "worker/statement.h"
@@ -28,7 +29,8 @@ static WhStatement look_statement = {
 	" SELECT n.endpoint_id, n.due_at FROM e CROSS JOIN LATERAL"
 	"  (SELECT q.endpoint_id, q.due_at FROM webhooks.queue q WHERE q.endpoint_id > e.endpoint_id"
 	"   ORDER BY q.endpoint_id, q.due_at, q.delivery_id LIMIT 1) n"
-	") SELECT endpoint_id, due_at FROM e"
+	") SELECT endpoint_id, due_at,"
+	" (SELECT p.tenant_id FROM webhooks.endpoints p WHERE p.endpoint_id = e.endpoint_id) FROM e"
 };
 
 static void
@@ -40,10 +42,17 @@ look(void *state)
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		HeapTuple	row = SPI_tuptable->vals[i];
-		pg_uuid_t  *endpoint_id = DatumGetUUIDP(wh_value(row, 1));
+		bool		gone;			/* the endpoint, not what is queued for it */
+		Datum		tenant_id = wh_column(row, 3, &gone);
+		WhWake		wake = {
+			.endpoint_id = *DatumGetUUIDP(wh_value(row, 1)),
+			.due_at = DatumGetTimestampTz(wh_value(row, 2))
+		};
 
-		if (queue->shards & (UINT64CONST(1) << wh_shard(endpoint_id)))
-			wh_scheduler_wake(queue->scheduler, endpoint_id, DatumGetTimestampTz(wh_value(row, 2)));
+		if (gone || (queue->shards & (UINT64CONST(1) << wh_shard(&wake.endpoint_id))) == 0)
+			continue;
+		wake.tenant = wh_tenant_hash(TextDatumGetCString(tenant_id));
+		wh_scheduler_wake(queue->scheduler, &wake);
 	}
 }
 

@@ -10,6 +10,7 @@
 
 #include "storage/itemptr.h"
 #include "utils/hsearch.h"
+#include "worker/lane.h"
 #include "worker/scheduler.h"
 #include "worker/transaction.h"
 #include "worker/transport.h"
@@ -25,16 +26,16 @@ typedef struct WhDelivery
 	pg_uuid_t	event_id;
 	WhEndpoint *endpoint;
 	WhConfig   *config;			/* held */
+	WhLane	   *lane;			/* NULL: none */
 	ItemPointerData row;		/* where its queue row stood when it was fetched */
+	bool		probe;			/* of an endpoint whose breaker is open */
 	int			attempt;		/* 1 for the first */
 	TimestampTz attempted_at;
 	WhVerdict	verdict;
 	TimestampTz next_attempt_at;	/* with WH_RETRYING */
-	bool		answered;
 	bool		in_queue;		/* its row was still there when it was recorded */
 	int			index;			/* among those in flight, see wh_slot_in_flight */
-	char	   *header_text;	/* what the header pointers point into, palloc'd */
-	const char **headers;
+	const char **headers;		/* palloc'd, with what some of them point to; NULL until sent */
 	dlist_node	node;			/* the engine's list of results */
 	char		body[FLEXIBLE_ARRAY_MEMBER];
 } WhDelivery;
@@ -45,6 +46,8 @@ typedef struct WhQueue
 	MemoryContext context;		/* what outlives a transaction is allocated here */
 	WhScheduler *scheduler;
 	HTAB	   *in_hand;		/* WhInHand: rows not to be taken again */
+	HTAB	   *lanes;			/* see wh_lanes_create */
+	pg_uuid_t	reading;		/* the delivery at which a fetch failed; zeros: at none */
 	uint64		shards;			/* whose endpoints this process serves */
 } WhQueue;
 
@@ -70,8 +73,8 @@ extern WhTransactionResult wh_queue_fetch(WhQueue *queue, WhPick *picks, int cou
 										  void (*take) (WhDelivery *delivery, void *state),
 										  void *state);
 
-/* Puts off by an hour the endpoint's next due row: it cannot be read. */
-extern WhTransactionResult wh_queue_put_off_next(WhQueue *queue, WhEndpoint *endpoint);
+/* Puts off by an hour the delivery at which the last fetch failed, if it was at one. */
+extern WhTransactionResult wh_queue_put_off(WhQueue *queue);
 
 /*
  * Records results, all or none: the attempts, and the end of each delivery or its next time. When a

@@ -222,23 +222,33 @@ json_string(char *text)
 	};
 }
 
+/* The order of keys in a jsonb: the shorter first. */
+static int
+compare_keys(const void *a, const void *b)
+{
+	const JsonbValue *key_a = &((const JsonbPair *) a)->key;
+	const JsonbValue *key_b = &((const JsonbPair *) b)->key;
+
+	if (key_a->val.string.len != key_b->val.string.len)
+		return key_a->val.string.len > key_b->val.string.len ? 1 : -1;
+	return memcmp(key_a->val.string.val, key_b->val.string.val, key_a->val.string.len);
+}
+
 static Datum
 headers_json(const char *block, size_t len)
 {
 	Header		headers[STORED_HEADERS_MAX];
+	JsonbPair	pairs[STORED_HEADERS_MAX];
 	int			count = parse_headers(clean(block, len, false), headers);
-	JsonbParseState *state = NULL;
+	JsonbValue	object = {.type = jbvObject, .val.object = {.nPairs = count, .pairs = pairs}};
 
-	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	for (int i = 0; i < count; i++)
+		pairs[i] = (JsonbPair)
 	{
-		JsonbValue	name = json_string(headers[i].name);
-		JsonbValue	text = json_string(headers[i].value);
-
-		(void) pushJsonbValue(&state, WJB_KEY, &name);
-		(void) pushJsonbValue(&state, WJB_VALUE, &text);
-	}
-	return JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+		json_string(headers[i].name), json_string(headers[i].value), i
+	};
+	qsort(pairs, count, sizeof(JsonbPair), compare_keys);
+	return JsonbPGetDatum(JsonbValueToJsonb(&object));
 }
 
 static char *

@@ -1,9 +1,13 @@
 /*
- * A hash table of endpoints, a list of the ready ones, a heap of the waiting ones.
+ * Hash tables of endpoints and of their tenants, a list of the tenants that have ready ones, a heap
+ * of the waiting ones.
  *
  * Endpoints about which nothing is known are kept for a while, for their options and their cursor,
  * and the longest idle of them are dropped when they are many: memory follows the endpoints at
  * work, not the endpoints there are.
+ *
+ * Tenants that must wait for more free places are passed over where they stand. They are few: each
+ * has at least as much in hand as places are free, and all together webhooks.max_in_flight at most.
  */
 #include "postgres.h"
 
@@ -12,29 +16,43 @@
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+#include "worker/lane.h"
 #include "worker/scheduler.h"
 
 #define IDLE_MAX 16384
+#define IDLE_CHECKS 8			/* idle endpoints looked at together, of those that are too many */
 #define TURN 8					/* rows an endpoint may have read when its turn comes: each turn
 								 * costs a search */
+#define TENANT_FACTOR 4			/* a tenant may have in hand so many times the free places */
 
 struct WhScheduler
 {
 	HTAB	   *endpoints;
-	dlist_head	ready;
-	int			ready_count;
-	pairingheap *waiting;		/* by next_at, earliest first */
+	HTAB	   *tenants;
+	dlist_head	turns;			/* tenants with ready endpoints */
+	int			turn_count;
+	int			ready_count;	/* their endpoints */
+	uint32		round;			/* of picking */
+	pairingheap *waiting;		/* by ready_at, earliest first */
+	int			paced_count;
 	dlist_head	idle;			/* longest idle first */
 	int			idle_count;
 };
 
 static int
-compare_next_at(const pairingheap_node *a, const pairingheap_node *b, void *arg)
+compare_ready_at(const pairingheap_node *a, const pairingheap_node *b, void *arg)
 {
-	TimestampTz at_a = pairingheap_const_container(WhEndpoint, timer, a)->next_at;
-	TimestampTz at_b = pairingheap_const_container(WhEndpoint, timer, b)->next_at;
+	TimestampTz at_a = pairingheap_const_container(WhEndpoint, heap_node, a)->ready_at;
+	TimestampTz at_b = pairingheap_const_container(WhEndpoint, heap_node, b)->ready_at;
 
 	return at_a < at_b ? 1 : at_a > at_b ? -1 : 0;
+}
+
+static int
+compare_in_flight(const pairingheap_node *a, const pairingheap_node *b, void *arg)
+{
+	return pairingheap_const_container(WhEndpoint, heap_node, b)->in_flight -
+		pairingheap_const_container(WhEndpoint, heap_node, a)->in_flight;
 }
 
 WhConfig *
@@ -60,12 +78,59 @@ wh_config_release(WhConfig *config)
 	pfree(config);
 }
 
-int
-wh_endpoint_cap(const WhEndpoint *endpoint)
+
+/* ---- what an endpoint may be sent ---- */
+
+static int
+cap(const WhEndpoint *e)
 {
-	if (endpoint->config && endpoint->config->max_in_flight > 0)
-		return endpoint->config->max_in_flight;
+	if (e->config && e->config->max_in_flight > 0)
+		return e->config->max_in_flight;
 	return wh_max_in_flight_per_endpoint;
+}
+
+static bool
+has_rate(const WhEndpoint *e)
+{
+	return e->config && e->config->rate_limit > 0;
+}
+
+/* Whatever is due, nothing is to be sent before. DT_NOEND: until its probe is answered. */
+static TimestampTz
+held_until(WhEndpoint *e, TimestampTz now)
+{
+	TimestampTz at = wh_breaker_until_us(&e->breaker);
+
+	if (has_rate(e))
+		at = Max(at, now + wh_rate_wait_us(&e->rate, e->config->rate_limit, e->unsent, now));
+	return at;
+}
+
+int
+wh_endpoint_allowance(WhEndpoint *e, TimestampTz now)
+{
+	int			rows = cap(e) - e->in_flight;
+
+	if (wh_breaker_until_us(&e->breaker) > now)
+		return 0;
+	if (wh_breaker_is_open(&e->breaker))
+		rows = Min(rows, 1);	/* a probe */
+	if (has_rate(e))
+		rows = Min(rows, wh_rate_tokens(&e->rate, e->config->rate_limit, now) - e->unsent);
+	return Max(rows, 0);
+}
+
+
+/* ---- places ---- */
+
+static HTAB *
+create_hash(const char *name, Size key_size, Size entry_size)
+{
+	HASHCTL		ctl = {
+		.keysize = key_size, .entrysize = entry_size, .hcxt = CurrentMemoryContext
+	};
+
+	return hash_create(name, 1024, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 }
 
 WhScheduler *
@@ -73,19 +138,25 @@ wh_scheduler_create(MemoryContext context)
 {
 	MemoryContext before = MemoryContextSwitchTo(context);
 	WhScheduler *s = palloc0(sizeof(WhScheduler));
-	HASHCTL		ctl = {
-		.keysize = sizeof(pg_uuid_t),
-		.entrysize = sizeof(WhEndpoint),
-		.hcxt = context
-	};
 
-	s->endpoints = hash_create("webhooks endpoints", 1024, &ctl,
-							   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	s->waiting = pairingheap_allocate(compare_next_at, NULL);
-	dlist_init(&s->ready);
+	s->endpoints = create_hash("webhooks endpoints", sizeof(pg_uuid_t), sizeof(WhEndpoint));
+	s->tenants = create_hash("webhooks tenants", sizeof(uint32), sizeof(WhTenant));
+	s->waiting = pairingheap_allocate(compare_ready_at, NULL);
+	dlist_init(&s->turns);
 	dlist_init(&s->idle);
 	MemoryContextSwitchTo(before);
 	return s;
+}
+
+/* One of the tenant's endpoints is no longer ready. */
+static void
+leave_turns(WhScheduler *s, WhTenant *t)
+{
+	s->ready_count--;
+	if (--t->ready_count > 0)
+		return;
+	dlist_delete(&t->node);
+	s->turn_count--;
 }
 
 /* Takes the endpoint from where it stands. */
@@ -100,10 +171,15 @@ lift(WhScheduler *s, WhEndpoint *e)
 			break;
 		case WH_READY:
 			dlist_delete(&e->node);
-			s->ready_count--;
+			leave_turns(s, e->tenant);
+			break;
+		case WH_CROWDED:
+			pairingheap_remove(&e->tenant->crowded, &e->heap_node);
+			leave_turns(s, e->tenant);
 			break;
 		case WH_WAITING:
-			pairingheap_remove(s->waiting, &e->timer);
+			pairingheap_remove(s->waiting, &e->heap_node);
+			s->paced_count -= e->paced;
 			break;
 		case WH_FULL:
 			break;
@@ -112,80 +188,164 @@ lift(WhScheduler *s, WhEndpoint *e)
 }
 
 static void
-forget(WhScheduler *s, WhEndpoint *e)
+stand_idle(WhScheduler *s, WhEndpoint *e)
 {
-	lift(s, e);
-	wh_config_release(e->config);
-	hash_search(s->endpoints, &e->endpoint_id, HASH_REMOVE, NULL);
+	e->place = WH_IDLE;
+	dlist_push_tail(&s->idle, &e->node);
+	s->idle_count++;
 }
 
 static void
-drop_longest_idle(WhScheduler *s)
+stand_waiting(WhScheduler *s, WhEndpoint *e, TimestampTz ready_at, bool paced)
 {
-	dlist_mutable_iter iter;
+	e->place = WH_WAITING;
+	e->ready_at = ready_at;
+	e->paced = paced;
+	s->paced_count += paced;
+	pairingheap_add(s->waiting, &e->heap_node);
+}
 
-	dlist_foreach_modify(iter, &s->idle)
-	{
-		WhEndpoint *e = dlist_container(WhEndpoint, node, iter.cur);
-
-		if (s->idle_count <= IDLE_MAX)
-			break;
-		if (e->in_hand == 0)
-			forget(s, e);
-	}
+static void
+stand_ready(WhScheduler *s, WhEndpoint *e)
+{
+	e->place = WH_READY;
+	dlist_push_tail(&e->tenant->ready, &e->node);
+	s->ready_count++;
+	if (e->tenant->ready_count++ > 0)
+		return;
+	dlist_push_tail(&s->turns, &e->tenant->node);
+	s->turn_count++;
 }
 
 void
 wh_scheduler_place(WhScheduler *s, WhEndpoint *e, TimestampTz now)
 {
+	TimestampTz held;
+
 	lift(s, e);
+	e->tenant->promised -= e->promised;
+	e->promised = 0;
 	if (e->next_at == DT_NOEND)
 	{
-		e->place = WH_IDLE;
-		dlist_push_tail(&s->idle, &e->node);
-		s->idle_count++;
+		stand_idle(s, e);
+		return;
 	}
-	else if (e->next_at > now)
+	held = held_until(e, now);
+	if (Max(e->next_at, held) > now)
 	{
-		e->place = WH_WAITING;
-		pairingheap_add(s->waiting, &e->timer);
+		if (held != DT_NOEND)
+			stand_waiting(s, e, Max(e->next_at, held),
+						  e->next_at <= now && !wh_breaker_is_open(&e->breaker));
 	}
-	else if (e->in_flight < wh_endpoint_cap(e))
+	else if (e->in_flight < cap(e))
+		stand_ready(s, e);
+}
+
+
+/* ---- endpoints come and go ---- */
+
+static void
+join_tenant(WhScheduler *s, WhEndpoint *e, uint32 hash)
+{
+	bool		found;
+	WhTenant   *t = hash_search(s->tenants, &hash, HASH_ENTER, &found);
+
+	if (!found)
 	{
-		e->place = WH_READY;
-		dlist_push_tail(&s->ready, &e->node);
-		s->ready_count++;
+		*t = (WhTenant) {.hash = hash, .crowded.ph_compare = compare_in_flight};
+		dlist_init(&t->ready);
+	}
+	t->endpoint_count++;
+	t->in_hand += e->in_hand;
+	e->tenant = t;
+}
+
+/* Lifted before. */
+static void
+leave_tenant(WhScheduler *s, WhEndpoint *e)
+{
+	e->tenant->in_hand -= e->in_hand;
+	if (--e->tenant->endpoint_count == 0)
+		hash_search(s->tenants, &e->tenant->hash, HASH_REMOVE, NULL);
+}
+
+static WhEndpoint *
+find_or_enter(WhScheduler *s, const WhWake *wake)
+{
+	bool		found;
+	WhEndpoint *e = hash_search(s->endpoints, &wake->endpoint_id, HASH_ENTER, &found);
+
+	if (!found)
+	{
+		*e = (WhEndpoint) {
+			.endpoint_id = wake->endpoint_id, .place = WH_FULL, .next_at = DT_NOEND,
+			.cursor.due_at = wake->due_at
+		};
+		dlist_init(&e->open_lanes);
+		dlist_init(&e->lanes);
+		join_tenant(s, e, wake->tenant);
+	}
+	else if (e->tenant->hash != wake->tenant && wake->tenant != WH_TENANT_UNKNOWN)
+	{
+		lift(s, e);
+		leave_tenant(s, e);
+		join_tenant(s, e, wake->tenant);
+	}
+	return e;
+}
+
+static void
+forget(WhScheduler *s, WhEndpoint *e)
+{
+	lift(s, e);
+	leave_tenant(s, e);
+	wh_lanes_forget(e);			/* all of them: nothing is in hand */
+	wh_config_release(e->config);
+	hash_search(s->endpoints, &e->endpoint_id, HASH_REMOVE, NULL);
+}
+
+/* One that is held is kept: it would come back with a token, or a closed breaker. */
+static void
+drop_longest_idle(WhScheduler *s, TimestampTz now)
+{
+	for (int i = 0; i < IDLE_CHECKS && s->idle_count > IDLE_MAX; i++)
+	{
+		WhEndpoint *e = dlist_container(WhEndpoint, node, dlist_head_node(&s->idle));
+
+		if (e->in_hand == 0 && held_until(e, now) <= now)
+			forget(s, e);
+		else
+			dlist_move_tail(&s->idle, &e->node);
 	}
 }
 
-void
-wh_scheduler_wake(WhScheduler *s, const pg_uuid_t *endpoint_id, TimestampTz due_at)
+/* What was known of it before it was changed. */
+static void
+forget_options(WhEndpoint *e, TimestampTz now)
 {
-	bool		found;
-	WhEndpoint *e = hash_search(s->endpoints, endpoint_id, HASH_ENTER, &found);
+	wh_lanes_forget(e);
+	wh_config_release(e->config);
+	e->config = NULL;			/* with its rate */
+	wh_breaker_hurry(&e->breaker, now);
+}
 
-	if (!found)
+void
+wh_scheduler_wake(WhScheduler *s, const WhWake *wake)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	WhEndpoint *e = find_or_enter(s, wake);
+
+	if (wake->due_at == DT_NOBEGIN)
+		forget_options(e, now);
+	if (wake->due_at <= e->cursor.due_at)
 	{
-		MemSet((char *) e + sizeof(pg_uuid_t), 0, sizeof(WhEndpoint) - sizeof(pg_uuid_t));
-		e->place = WH_FULL;
-		e->cursor.due_at = due_at;
-		e->next_at = due_at;
-	}
-	if (due_at <= e->cursor.due_at)
-	{
-		e->cursor.due_at = due_at;
+		e->cursor.due_at = wake->due_at;
 		memset(&e->cursor.delivery_id, 0, sizeof(pg_uuid_t));
 	}
-	if (found && e->place == WH_READY)
-		e->next_at = Min(e->next_at, due_at);	/* keeps its turn */
-	else
-	{
-		lift(s, e);				/* next_at orders the heap: not to be changed within it */
-		e->next_at = Min(e->next_at, due_at);
-		wh_scheduler_place(s, e, GetCurrentTimestamp());
-	}
-	if (!found)
-		drop_longest_idle(s);
+	e->next_at = Min(e->next_at, wake->due_at);
+	if (e->place != WH_READY && e->place != WH_CROWDED) /* these keep their turn */
+		wh_scheduler_place(s, e, now);
+	drop_longest_idle(s, now);
 }
 
 /* Moves those whose time has come from waiting to ready. */
@@ -194,44 +354,145 @@ advance(WhScheduler *s, TimestampTz now)
 {
 	while (!pairingheap_is_empty(s->waiting))
 	{
-		WhEndpoint *e = pairingheap_container(WhEndpoint, timer, pairingheap_first(s->waiting));
+		WhEndpoint *e = pairingheap_container(WhEndpoint, heap_node,
+											  pairingheap_first(s->waiting));
 
-		if (e->next_at > now)
+		if (e->ready_at > now)
 			break;
 		wh_scheduler_place(s, e, now);
 	}
 }
 
+
+/* ---- turns ---- */
+
+/* A tenant alone takes nothing from anybody. */
+static bool
+tenant_is_crowded(const WhScheduler *s, const WhTenant *t, int places)
+{
+	return t->in_hand + t->promised >= TENANT_FACTOR * places &&
+		hash_get_num_entries(s->tenants) > 1;
+}
+
+static WhEndpoint *
+least_crowded(WhTenant *t, int places)
+{
+	WhEndpoint *e;
+
+	if (pairingheap_is_empty(&t->crowded))
+		return NULL;
+	e = pairingheap_container(WhEndpoint, heap_node, pairingheap_first(&t->crowded));
+	return e->in_flight < places ? e : NULL;
+}
+
+/* The tenant's endpoint whose turn it is, or NULL. */
+static WhEndpoint *
+first_of_tenant(WhTenant *t, int places)
+{
+	while (!dlist_is_empty(&t->ready))
+	{
+		WhEndpoint *e = dlist_container(WhEndpoint, node, dlist_head_node(&t->ready));
+
+		if (e->in_flight < places)
+			return e;
+		dlist_delete(&e->node);
+		e->place = WH_CROWDED;
+		pairingheap_add(&t->crowded, &e->heap_node);
+	}
+	return least_crowded(t, places);
+}
+
+/* The endpoint whose turn it is, or NULL. Its tenant is then the last. */
+static WhEndpoint *
+take_turn(WhScheduler *s, int places)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &s->turns)
+	{
+		WhTenant   *t = dlist_container(WhTenant, node, iter.cur);
+		WhEndpoint *e = tenant_is_crowded(s, t, places) ? NULL : first_of_tenant(t, places);
+
+		if (e)
+		{
+			dlist_move_tail(&s->turns, &t->node);
+			return e;
+		}
+	}
+	return NULL;
+}
+
+/* How many of the free places the endpoint and its tenant may take. */
+static int
+fair_part(const WhScheduler *s, const WhEndpoint *e, int places)
+{
+	const WhTenant *t = e->tenant;
+	int			rows = (places - e->in_flight + 1) / 2;
+
+	if (hash_get_num_entries(s->tenants) > 1)
+		rows = Min(rows, (TENANT_FACTOR * places - t->in_hand - t->promised + TENANT_FACTOR) /
+				   (TENANT_FACTOR + 1));
+	return rows;
+}
+
 int
-wh_scheduler_pick(WhScheduler *s, TimestampTz now, int room, WhPick *picks, int max_picks)
+wh_scheduler_pick(WhScheduler *s, TimestampTz now, WhRoom room, WhPick *picks, int max_picks)
 {
 	int			count = 0;
-	int			share;
+	int			tenant_share;
+	WhEndpoint *e;
 
 	advance(s, now);
-	share = s->ready_count > 0 ? Max(TURN, room / s->ready_count) : 0;
-	while (count < max_picks && room > 0 && !dlist_is_empty(&s->ready))
+	s->round++;
+	tenant_share = s->turn_count > 0 ? room.rows / s->turn_count : 0;
+	for (int turns = s->ready_count; turns > 0 && count < max_picks && room.rows > 0 &&
+		 (e = take_turn(s, room.places)) != NULL; turns--)
 	{
-		WhEndpoint *e = dlist_container(WhEndpoint, node, dlist_head_node(&s->ready));
-		int			limit = Min(Min(share, room), wh_endpoint_cap(e) - e->in_flight);
+		WhTenant   *t = e->tenant;
+		int			limit;
 
-		lift(s, e);
+		if (t->round != s->round)
+			t->share = Max(TURN, tenant_share / t->ready_count);
+		t->round = s->round;
+		limit = Min(Min(t->share, room.rows), fair_part(s, e, room.places));
+		limit = Min(limit, wh_endpoint_allowance(e, now));
 		if (limit <= 0)
-			continue;			/* its cap went down while it stood there */
+		{
+			wh_scheduler_place(s, e, now);	/* its cap went down while it stood there */
+			continue;
+		}
+		lift(s, e);
+		e->promised = limit;
+		t->promised += limit;
 		picks[count++] = (WhPick) {.endpoint = e, .limit = limit, .from = e->cursor};
-		room -= limit;
+		room.rows -= limit;
+		room.places -= limit;
 	}
 	return count;
 }
 
 TimestampTz
-wh_scheduler_next(WhScheduler *s, TimestampTz now)
+wh_scheduler_next(WhScheduler *s, TimestampTz now, int places)
 {
-	if (!dlist_is_empty(&s->ready))
-		return now;
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &s->turns)
+	{
+		WhTenant   *t = dlist_container(WhTenant, node, iter.cur);
+
+		if (!tenant_is_crowded(s, t, places) &&
+			(!dlist_is_empty(&t->ready) || least_crowded(t, places)))
+			return now;
+	}
 	if (pairingheap_is_empty(s->waiting))
 		return DT_NOEND;
-	return pairingheap_container(WhEndpoint, timer, pairingheap_first(s->waiting))->next_at;
+	return pairingheap_container(WhEndpoint, heap_node, pairingheap_first(s->waiting))->ready_at;
+}
+
+bool
+wh_scheduler_paced(const WhScheduler *s)
+{
+	return s->paced_count > 0;
 }
 
 void

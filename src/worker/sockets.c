@@ -1,6 +1,5 @@
 /*
- * libcurl tells which sockets to watch and when to be called; the caller waits for one descriptor,
- * the epoll set's.
+ * libcurl tells which sockets to watch and when to be called.
  *
  * A callback that fails would make the multi handle refuse everything from then on, so none does: a
  * socket that cannot be watched costs its own request the time allowed, and no other.
@@ -10,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
@@ -38,6 +38,7 @@ struct WhSockets
 {
 	CURLM	   *multi;
 	int			epoll;
+	int			wake;			/* an eventfd */
 	int			count;			/* open ones, without the resolver's */
 	int			running;		/* requests that libcurl has and has not ended */
 	int			reserve[RESERVE];
@@ -117,15 +118,18 @@ WhSockets *
 wh_sockets_create(CURLM *multi)
 {
 	WhSockets  *s = calloc(1, sizeof(WhSockets));
+	struct epoll_event wake = {.events = EPOLLIN};
 
 	if (s == NULL)
 		return NULL;
 	s->multi = multi;
 	s->timer_ms = -1;
 	s->epoll = epoll_create1(EPOLL_CLOEXEC);
-	if (s->epoll < 0)
+	s->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	wake.data.fd = s->wake;
+	if (s->epoll < 0 || s->wake < 0 || epoll_ctl(s->epoll, EPOLL_CTL_ADD, s->wake, &wake) != 0)
 	{
-		free(s);
+		wh_sockets_destroy(s);
 		return NULL;
 	}
 	curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, on_socket);
@@ -141,23 +145,32 @@ wh_sockets_destroy(WhSockets *s)
 	if (s == NULL)
 		return;
 	wh_sockets_leave_reserve(s);
-	close(s->epoll);
+	if (s->epoll >= 0)
+		close(s->epoll);
+	if (s->wake >= 0)
+		close(s->wake);
 	free(s->watches);
 	free(s);
 }
 
-int
-wh_sockets_descriptor(const WhSockets *s)
+void
+wh_sockets_wake(WhSockets *s)
 {
-	return s->epoll;
+	uint64		one = 1;
+
+	/* it cannot fail but when there are 2^64 - 2 wakes already */
+	(void) !write(s->wake, &one, sizeof(one));
 }
 
-long
-wh_sockets_timeout_ms(const WhSockets *s)
+static int
+wait_time_ms(const WhSockets *s, int max_wait_ms)
 {
+	int64		timer_ms;
+
 	if (s->timer_ms < 0)
-		return -1;
-	return (long) Max(0, s->timer_ms - wh_monotonic_ms());
+		return max_wait_ms;
+	timer_ms = Max(0, s->timer_ms - wh_monotonic_ms());
+	return (int) (max_wait_ms < 0 ? Min(timer_ms, PG_INT32_MAX) : Min(timer_ms, max_wait_ms));
 }
 
 CURLcode
@@ -176,6 +189,13 @@ pass_on(WhSockets *s, const struct epoll_event *event)
 	int			what = 0;
 	int			before;
 
+	if (fd == s->wake)
+	{
+		uint64		count;
+
+		(void) !read(fd, &count, sizeof(count));
+		return;
+	}
 	if (!s->watches[fd].wanted)
 	{
 		/* libcurl finds out when it wants to use the connection again */
@@ -201,19 +221,22 @@ pass_on(WhSockets *s, const struct epoll_event *event)
 	} while (s->running < before && s->watches[fd].wanted);
 }
 
-void
-wh_sockets_drive(WhSockets *s)
+bool
+wh_sockets_drive(WhSockets *s, int max_wait_ms)
 {
 	struct epoll_event events[EVENTS_AT_ONCE];
-	int			count = epoll_wait(s->epoll, events, EVENTS_AT_ONCE, 0);
+	int			count = epoll_wait(s->epoll, events, EVENTS_AT_ONCE, wait_time_ms(s, max_wait_ms));
+	bool		timer_due;
 
 	for (int i = 0; i < count; i++)
 		pass_on(s, &events[i]);
-	if (s->timer_ms >= 0 && s->timer_ms <= wh_monotonic_ms())
+	timer_due = s->timer_ms >= 0 && s->timer_ms <= wh_monotonic_ms();
+	if (timer_due)
 	{
 		s->timer_ms = -1;
 		curl_multi_socket_action(s->multi, CURL_SOCKET_TIMEOUT, 0, &s->running);
 	}
+	return count > 0 || timer_due;
 }
 
 int

@@ -19,17 +19,17 @@ extern WhSockets *wh_sockets_create(CURLM *multi);
 /* After curl_multi_cleanup, which still closes sockets. NULL is allowed. */
 extern void wh_sockets_destroy(WhSockets *sockets);
 
-/* The epoll set's own. */
-extern int	wh_sockets_descriptor(const WhSockets *sockets);
-
-/* Milliseconds until libcurl wants to be called without an event; -1 for never. */
-extern long wh_sockets_timeout_ms(const WhSockets *sockets);
-
 /* Gives libcurl a request to run. */
 extern CURLcode wh_sockets_run(WhSockets *sockets, CURL *easy);
 
-/* Lets libcurl do what can be done without waiting. */
-extern void wh_sockets_drive(WhSockets *sockets);
+/*
+ * Lets libcurl do what can be done. Waits for that for at most max_wait_ms, -1 being for ever;
+ * returns whether there was something.
+ */
+extern bool wh_sockets_drive(WhSockets *sockets, int max_wait_ms);
+
+/* Ends the wait of wh_sockets_drive, the present one or the next. Any thread may call it. */
+extern void wh_sockets_wake(WhSockets *sockets);
 
 /* For CURLOPT_OPENSOCKETFUNCTION and CURLOPT_CLOSESOCKETFUNCTION. -1, with errno. */
 extern int	wh_sockets_open(WhSockets *sockets, const struct curl_sockaddr *peer);

@@ -27,6 +27,7 @@
 #include "utils/timestamp.h"
 #include "worker/transaction.h"
 
+#define WORK_KEPT_BYTES (1024 * 1024)
 #define SHORTAGE_LOG_S 60
 
 /* an error raised now would be caught, and lose nothing */
@@ -162,6 +163,21 @@ forget_cancel(const WhTransaction *tx)
 	QueryCancelPending = false;
 }
 
+/*
+ * For what work allocates: kept, with its first block, from one transaction to the next. To give so
+ * much memory back and ask for it again each time costs more than many a query.
+ */
+static MemoryContext
+work_context(void)
+{
+	static MemoryContext context = NULL;
+
+	if (context == NULL)
+		context = AllocSetContextCreate(TopMemoryContext, "webhooks transaction",
+										WORK_KEPT_BYTES, WORK_KEPT_BYTES, ALLOCSET_DEFAULT_MAXSIZE);
+	return context;
+}
+
 static WhTransactionResult
 run_caught(const WhTransaction *tx)
 {
@@ -177,6 +193,7 @@ run_caught(const WhTransaction *tx)
 		SPI_connect();
 		working = !tx->in_session;
 		cancellable = working && !sigterm_held;
+		MemoryContextSwitchTo(work_context());
 		tx->work(tx->state);
 		forget_cancel(tx);
 		SPI_finish();
@@ -207,6 +224,7 @@ run_caught(const WhTransaction *tx)
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
+	MemoryContextReset(work_context());
 	CurrentResourceOwner = owner;
 	return result;
 }

@@ -1,9 +1,9 @@
 /*
- * HTTP over libcurl: many requests at once, on one descriptor to wait for. Knows nothing of the
- * database.
+ * HTTP over libcurl: many requests at once. Knows nothing of the database.
  *
- * Nothing here raises: a request that cannot even be started comes back finished, with class
- * internal. Callbacks run inside libcurl's frames, where an ereport would jump across them.
+ * It runs in a thread that is not PostgreSQL's, so nothing here raises, allocates with palloc or
+ * reads a setting that a reload may change under it: settings come as a copy. A request that cannot
+ * even be started comes back finished, with class internal.
  */
 #ifndef WH_WORKER_TRANSPORT_H
 #define WH_WORKER_TRANSPORT_H
@@ -29,7 +29,7 @@ typedef struct WhRequest
 	int			timeout_ms;
 
 	/*
-	 * What came of it; set when the request is finished, the pointers valid until it is released.
+	 * What came of it; set when the request is finished, the pointers valid until it is cleared.
 	 */
 	WhAnswer	answer;
 	char		error[WH_ERROR_SIZE];	/* empty after a 2xx */
@@ -47,46 +47,49 @@ typedef struct WhRequest
 	 */
 	bool		starved;
 
-	/* the transport's: */
-	WhExchange *exchange;		/* NULL while it waits, and when it ended so */
-	struct WhOrigin *origin;
-	int64		started_ms;
-	dlist_node	node;
+	char	   *response;		/* malloc'd: what the pointers point into */
+	WhExchange *exchange;		/* the transport's; NULL while it waits, and at its end */
+	struct WhOrigin *origin;	/* the transport's */
+	int64		started_ms;		/* the transport's */
+	dlist_node	node;			/* whose list it stands in: the sender's or the transport's */
 } WhRequest;
 
-/* NULL when out of memory or descriptors. */
+/* With the settings of this moment. NULL when out of memory or descriptors. */
 extern WhTransport *wh_transport_create(void);
 
 /* Ends what is under way without a result. NULL is allowed. */
 extern void wh_transport_destroy(WhTransport *transport);
 
-/*
- * Takes over changed settings: for requests started from now on, and address rules also for
- * connections kept open.
- */
-extern void wh_transport_reload(WhTransport *transport);
-
-/* Becomes readable when wh_transport_drive has something to do. */
-extern int	wh_transport_descriptor(const WhTransport *transport);
-
-/* Milliseconds until wh_transport_drive must be called even so; -1 for never. */
-extern long wh_transport_timeout_ms(const WhTransport *transport);
-
-/*
- * How many requests may be under way. Less than wanted while descriptors are short, and more again
- * later. With more than that under way, those without a connection would end with starved set.
- */
-extern int	wh_transport_capacity(const WhTransport *transport);
-
 extern void wh_transport_start(WhTransport *transport, WhRequest *request);
 
-/* Sends, receives and ends what can be, without waiting. */
-extern void wh_transport_drive(WhTransport *transport);
+/*
+ * Sends, receives and ends what can be. Waits for something to do for at most max_wait_ms, -1 being
+ * for ever; returns whether there was something.
+ */
+extern bool wh_transport_drive(WhTransport *transport, int max_wait_ms);
 
 /* The next finished request, or NULL. */
 extern WhRequest *wh_transport_finished(WhTransport *transport);
 
-/* Gives back what a finished request holds of the transport. */
-extern void wh_transport_release(WhTransport *transport, WhRequest *request);
+/*
+ * The three functions that another thread may call.
+ *
+ * How many requests may be under way: less than wanted while descriptors are short, and more again
+ * later. With more than that under way, those without a connection would end with starved set.
+ */
+extern int	wh_transport_capacity(const WhTransport *transport);
+
+/*
+ *
+ * Takes over changed settings: for requests started from now on, and address rules also for
+ * connections kept open. False when out of memory: it goes on with the old ones.
+ */
+extern bool wh_transport_reload(WhTransport *transport);
+
+/* Ends the wait of wh_transport_drive, the present one or the next. */
+extern void wh_transport_wake(WhTransport *transport);
+
+/* Frees what a finished request holds. */
+extern void wh_request_clear(WhRequest *request);
 
 #endif

@@ -304,6 +304,7 @@ sub make_test_ca
 # A running receiver. Its log is read as it grows; each line is parsed once.
 package WebhooksTest::Receiver;
 
+use HTTP::Tiny ();
 use MIME::Base64 qw(decode_base64);
 use Time::HiRes qw(sleep time);
 
@@ -376,6 +377,15 @@ sub url
 	my ($self, $path, $host) = @_;
 	$host //= $self->{host} =~ /:/ ? "[$self->{host}]" : $self->{host};
 	return "$self->{scheme}://$host:$self->{port}$path";
+}
+
+# Makes a request of the test's own, which is logged as others are.
+sub get
+{
+	my ($self, $path) = @_;
+	my $response = HTTP::Tiny->new->get($self->url($path));
+	die "$path: $response->{status} $response->{reason}\n" unless $response->{success};
+	return;
 }
 
 # All requests logged so far, in order; with a path (a string or a pattern) only those.

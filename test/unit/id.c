@@ -132,9 +132,20 @@ test_endpoint_time(void)
 	ok(memcmp(one, other, WH_ID_LEN) != 0, "the endpoint's time counts as its random bits do");
 }
 
+static void
+test_text(void)
+{
+	unsigned char id[WH_ID_LEN] = {0x01, 0x23, 0x45, 0x67, 0x89, 0xAB, 0xCD, 0xEF, 0x80, 0, 0x0F, 0xF0, 1, 2, 3, 0xFF};
+	char		text[WH_ID_TEXT_SIZE];
+
+	wh_id_text(text, id);
+	is_text(text, "01234567-89ab-cdef-8000-0ff0010203ff", "an id is written in lower case");
+}
+
 int
 main(void)
 {
+	test_text();
 	test_v7();
 	test_delivery();
 	test_collisions();

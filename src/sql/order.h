@@ -1,0 +1,22 @@
+/*
+ * Dispatch order is commit order: for events of one ordering key, and for the deliveries of an
+ * endpoint that wants all of them in order.
+ */
+#ifndef WH_SQL_ORDER_H
+#define WH_SQL_ORDER_H
+
+#include "postgres.h"
+
+#include "sql/subscription.h"
+
+/* What webhooks.lane makes of a key. */
+extern uint64 wh_hash_ordering_key(const char *ordering_key);
+
+/*
+ * Waits until every other transaction that dispatched to the same order has ended, and keeps others
+ * from it until this one has. ordering_key may be NULL.
+ */
+extern void wh_lock_order(const char *tenant_id, const char *ordering_key,
+						  const WhSubscriber *subscribers, int count);
+
+#endif

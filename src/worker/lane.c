@@ -1,0 +1,102 @@
+/*
+ * A hash table, and two lists in each endpoint: its open lanes, which the next read looks up, and
+ * the others.
+ */
+#include "postgres.h"
+
+#include "worker/lane.h"
+
+HTAB *
+wh_lanes_create(MemoryContext context)
+{
+	HASHCTL		ctl = {
+		.keysize = sizeof(WhLaneKey), .entrysize = sizeof(WhLane), .hcxt = context
+	};
+
+	return hash_create("webhooks lanes", 256, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+}
+
+static void
+list(WhLane *lane)
+{
+	dlist_push_tail(lane->state == WH_LANE_OPEN ? &lane->endpoint->open_lanes :
+					&lane->endpoint->lanes, &lane->node);
+}
+
+WhLane *
+wh_lane_enter(HTAB *lanes, WhEndpoint *endpoint, int64 number)
+{
+	WhLaneKey	key = {.endpoint_id = endpoint->endpoint_id, .number = number};
+	bool		found;
+	WhLane	   *lane = hash_search(lanes, &key, HASH_ENTER, &found);
+
+	if (found)
+		return lane;
+	lane->table = lanes;
+	lane->endpoint = endpoint;
+	lane->state = WH_LANE_OPEN;
+	lane->more = false;
+	lane->head_due_at = 0;
+	memset(&lane->last, 0, sizeof(pg_uuid_t));
+	list(lane);
+	return lane;
+}
+
+void
+wh_lane_set(WhLane *lane, WhLaneState state)
+{
+	dlist_delete(&lane->node);
+	lane->state = state;
+	list(lane);
+}
+
+void
+wh_lane_note_more(WhLane *lane, const pg_uuid_t *delivery_id)
+{
+	lane->more = true;
+
+	/* a replay comes back to its old place */
+	if (memcmp(delivery_id, &lane->last, UUID_LEN) <= 0)
+		memset(&lane->last, 0, sizeof(pg_uuid_t));
+}
+
+bool
+wh_lane_end(WhLane *lane, const pg_uuid_t *delivery_id)
+{
+	if (!lane->more)
+	{
+		wh_lane_drop(lane);
+		return false;
+	}
+	lane->last = *delivery_id;
+	wh_lane_set(lane, WH_LANE_OPEN);
+	return true;
+}
+
+void
+wh_lane_drop(WhLane *lane)
+{
+	dlist_delete(&lane->node);
+	hash_search(lane->table, &lane->key, HASH_REMOVE, NULL);
+}
+
+void
+wh_lanes_forget(WhEndpoint *endpoint)
+{
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify(iter, &endpoint->open_lanes)
+		wh_lane_drop(dlist_container(WhLane, node, iter.cur));
+	dlist_foreach_modify(iter, &endpoint->lanes)
+	{
+		WhLane	   *lane = dlist_container(WhLane, node, iter.cur);
+
+		if (lane->state != WH_LANE_BUSY)
+			wh_lane_drop(lane);
+		else
+		{
+			lane->more = true;
+			memset(&lane->last, 0, sizeof(pg_uuid_t));
+		}
+	}
+}

@@ -1,0 +1,67 @@
+
+# An endpoint that fails for some time is left alone, save for a probe now and then: its deliveries wait and use up no attempts. Once it
+# answers, all of them are delivered. Its neighbour notices nothing.
+
+use strict;
+use warnings;
+
+use Test::More;
+use WebhooksTest;
+
+use constant {
+	EVENTS => 200,
+	PROBES => 2,
+};
+
+my $node = start_node(conf => { 'webhooks.max_in_flight_per_endpoint' => 8 });
+my $receiver = start_receiver();
+my $path = '/failing/hook';
+my ($endpoint_id) = register_endpoint($node, $receiver->url($path), event_types => q('{failing}'),
+	retry_schedule => q(array_fill('1s'::interval, '{100}')));
+my ($good) = register_endpoint($node, $receiver->url('/ok'), event_types => q('{good}'));
+
+sub wait_for_log
+{
+	my ($pattern) = @_;
+	wait_until(sub { log_lines($node, qr/endpoint $endpoint_id $pattern/) }, "the log to tell: $pattern");
+	return;
+}
+
+# It fails
+
+value($node, sprintf q{SELECT count(webhooks.dispatch('failing', '{}')) FROM generate_series(1, %d)}, EVENTS);
+wait_for_log('fails; probing it until it answers');
+
+# What was under way has its answer before the first probe may go.
+my $in_flight = "SELECT count(*) FROM webhooks.in_flight WHERE endpoint_id = '$endpoint_id'";
+wait_until(sub { value($node, $in_flight) == 0 }, 'no request under way');
+my $before = @{ [ $receiver->requests($path) ] };
+cmp_ok($before, '>=', 20, 'it is tried often before it is left alone');
+
+my $event_id = dispatch($node, 'good', '{}');
+wait_for_state($node, $event_id, 'succeeded');
+pass('a neighbour is delivered to');
+
+my @requests = $receiver->wait_for_requests($before + PROBES, 60, $path);
+my @probes = @requests[ $before .. $#requests ];
+is(scalar(grep { $_->{in_flight}{path} > 1 } @probes), 0, 'probes are sent one at a time');
+is(scalar(grep { $probes[$_]{time} - $probes[ $_ - 1 ]{time} < 2 } 1 .. $#probes), 0, 'with time between them');
+is(value($node, "SELECT count(*) FROM webhooks.queue WHERE endpoint_id = '$endpoint_id'"), EVENTS, 'all deliveries are still queued');
+
+# It answers
+
+$receiver->get('/mend/hook');
+wait_for_log('answers again');
+wait_until(sub { queue_is_empty($node) }, 'all to be delivered', 60);
+is(value($node, "SELECT count(*) FROM webhooks.deliveries WHERE endpoint_id = '$endpoint_id' AND state = 'succeeded'"), EVENTS,
+	'answering again, it gets all that waited');
+
+my $made = $receiver->by_delivery($path);
+my %counted = map { ("$_->{event_id} $path" => $_->{attempts}) }
+  rows($node, "SELECT event_id, max(attempt) AS attempts FROM webhooks.attempts WHERE endpoint_id = '$endpoint_id' GROUP BY event_id");
+is_deeply(\%counted, $made, 'each counts the attempts that were made, and no more');
+
+is(scalar @{ [ log_lines($node, qr/endpoint $endpoint_id (fails|answers)/) ] }, 2, 'the log tells of it twice');
+is_deeply([ crashes($node) ], [], 'nothing crashed');
+$node->stop;
+done_testing();
