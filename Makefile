@@ -5,10 +5,10 @@ MODULE_big = webhooks
 OBJS = $(patsubst %.c,%.o,$(wildcard src/*.c src/core/*.c src/worker/*.c src/sql/*.c))
 DATA = $(wildcard sql/webhooks--*.sql)
 
-PG_CPPFLAGS = -I$(srcdir)/src -DWH_VERSION='"$(EXTVERSION)"' $(shell pkg-config --cflags libcurl libcrypto)
+PG_CPPFLAGS = -I$(srcdir)/src -DWH_VERSION='"$(EXTVERSION)"' $(shell pkg-config --cflags libcurl libssl libcrypto)
 PG_CFLAGS = -std=gnu11 -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare \
 	-Wno-missing-field-initializers -Wno-cast-function-type -Wno-declaration-after-statement -Wno-clobbered -Wshadow=local
-SHLIB_LINK = $(shell pkg-config --libs libcurl libcrypto) -lpthread -Wl,--version-script=$(srcdir)/src/exports.map
+SHLIB_LINK = $(shell pkg-config --libs libcurl libssl libcrypto) -lpthread -Wl,--version-script=$(srcdir)/src/exports.map
 
 # The functions do too much for the JIT compiler to inline them, so it needs no second build of them.
 override with_llvm = no

@@ -38,6 +38,8 @@
 #define MAINTAIN_RETRY_MS (60 * 1000)
 #define ACQUIRE_MS 50			/* between tries for shards another process holds */
 #define FAILURE_WAIT_MS 1000	/* after a transaction failed */
+#define STARVED_WAIT_MS 1000	/* after descriptors or memory were wanting */
+#define STARVED_LOG_MS 60000	/* without that, before it is logged again */
 #define STUCK_WAIT_MS 10000		/* between tries to record what could not be recorded */
 
 struct WhEngine
@@ -64,10 +66,13 @@ struct WhEngine
 	int			result_count;
 	TimestampTz results_since;
 	TimestampTz record_not_before;
+	int			record_limit;	/* results of one record; small while recording is hindered */
 	dlist_head	stuck;			/* in hand and answered, but could not be recorded: tried again one
 								 * by one */
 	TimestampTz stuck_at;
 	TimestampTz fetch_not_before;
+	int			fetch_limit;	/* rows of one fetch; small while fetching is hindered */
+	TimestampTz starved_at;		/* last */
 
 	bool		look_wanted;
 	bool		looking;		/* a look is under way */
@@ -513,11 +518,36 @@ send_taken(WhEngine *e)
 	wh_sender_flush(e->sender);
 }
 
+/*
+ * Descriptors or memory were wanting. The delivery has not been sent, so nothing is recorded: it
+ * stays in the queue, and a moment later as many are fetched as there is room for then. A line in
+ * the log tells of it once, not once a request.
+ */
+static void
+starve(WhEngine *e, WhDelivery *d)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	WhWake		wake = wake_for(d, DT_NOBEGIN);
+
+	if (now >= later(e->starved_at, STARVED_LOG_MS))
+		ereport(LOG,
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				 errmsg("webhooks: requests have to wait: %s", d->request.error),
+				 errhint("They are sent when the process has file descriptors and memory again.")));
+	e->starved_at = now;
+	e->fetch_not_before = later(now, STARVED_WAIT_MS);
+	e->started--;
+	e->in_flight--;
+	d->endpoint->unsent++;
+	let_go(e, d);
+	wh_scheduler_wake(e->queue.scheduler, &wake);
+}
+
 static WhRoom
 room(const WhEngine *e)
 {
-	int			places = Max(0, wh_max_in_flight - e->in_hand);
-	int64		rows = places;
+	int			places = Max(0, Min(wh_max_in_flight, wh_sender_capacity(e->sender)) - e->in_hand);
+	int64		rows = Min(places, e->fetch_limit);
 
 	if (e->options.max_deliveries > 0)
 		rows = Min(rows, e->options.max_deliveries - e->started);
@@ -561,6 +591,26 @@ fetch_singly(WhEngine *e, WhPick *picks, int count)
 	}
 }
 
+/*
+ * What hinders a fetch may be the memory that its rows take: so the next one reads less, and when
+ * that goes well, more again.
+ */
+static void
+adapt_fetch(WhEngine *e, const WhPick *picks, int count, bool hindered)
+{
+	int			rows = 0;
+
+	for (int i = 0; i < count; i++)
+		rows += picks[i].limit;
+	if (!hindered)
+		e->fetch_limit = Min(WH_IN_FLIGHT_MAX, 2 * e->fetch_limit);
+	else
+	{
+		e->fetch_limit = Max(1, rows / 2);
+		e->fetch_not_before = later(GetCurrentTimestamp(), FAILURE_WAIT_MS);
+	}
+}
+
 static void
 fetch_due(WhEngine *e, TimestampTz now)
 {
@@ -577,6 +627,7 @@ fetch_due(WhEngine *e, TimestampTz now)
 	{
 		case WH_TRANSACTION_DONE:
 			send_taken(e);
+			adapt_fetch(e, picks, count, false);
 			break;
 		case WH_TRANSACTION_FAILED:
 			untake(e, picks, count);
@@ -584,7 +635,7 @@ fetch_due(WhEngine *e, TimestampTz now)
 			break;
 		case WH_TRANSACTION_HINDERED:
 			untake(e, picks, count);
-			e->fetch_not_before = later(GetCurrentTimestamp(), FAILURE_WAIT_MS);
+			adapt_fetch(e, picks, count, true);
 			break;
 		case WH_TRANSACTION_NO_EXTENSION:
 			e->no_extension = true;
@@ -690,18 +741,20 @@ record_results(WhEngine *e, TimestampTz now)
 		WhDelivery *batch[FLUSH_COUNT];
 		int			count = 0;
 
-		while (count < FLUSH_COUNT && !dlist_is_empty(&e->results))
+		while (count < e->record_limit && !dlist_is_empty(&e->results))
 			batch[count++] = dlist_container(WhDelivery, node, dlist_pop_head_node(&e->results));
 		e->result_count -= count;
 
 		switch (record(e, batch, count))
 		{
 			case WH_TRANSACTION_DONE:
+				e->record_limit = Min(FLUSH_COUNT, 2 * e->record_limit);
 				break;
 			case WH_TRANSACTION_FAILED:
 				record_singly(e, batch, count);
 				break;
 			case WH_TRANSACTION_HINDERED:
+				e->record_limit = Max(1, count / 2);	/* it may be the memory they take */
 				for (int i = 0; i < count; i++)
 					dlist_push_tail(&e->results, &batch[i]->node);
 				e->result_count += count;
@@ -798,7 +851,10 @@ receive(WhEngine *e)
 	WhRequest  *request;
 
 	while ((request = wh_sender_finished(e->sender)) != NULL)
-		finish_delivery(e, (WhDelivery *) request);
+		if (request->starved)
+			starve(e, (WhDelivery *) request);
+		else
+			finish_delivery(e, (WhDelivery *) request);
 }
 
 bool
@@ -861,6 +917,8 @@ wh_engine_create(MemoryContext parent, WhEngineOptions options)
 
 	e->options = options;
 	e->context = context;
+	e->fetch_limit = WH_IN_FLIGHT_MAX;
+	e->record_limit = FLUSH_COUNT;
 	e->queue.in_session = options.in_session;
 	e->queue.context = context;
 	e->queue.scheduler = wh_scheduler_create(context);
@@ -880,6 +938,12 @@ wh_engine_create(MemoryContext parent, WhEngineOptions options)
 				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
 				 errmsg("could not start the thread that sends requests"),
 				 errhint("The server may be short of memory or file descriptors.")));
+	if (!options.in_session && wh_sender_capacity(e->sender) < wh_max_in_flight)
+		ereport(LOG,
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				 errmsg("webhooks: the limit of file descriptors allows %d requests at once, not %d",
+						wh_sender_capacity(e->sender), wh_max_in_flight),
+				 errhint("Raise it (ulimit -n, LimitNOFILE), or lower webhooks.max_in_flight.")));
 	e->wait_set = CreateWaitEventSet(context, 3);
 	AddWaitEventToSet(e->wait_set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
 	AddWaitEventToSet(e->wait_set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);

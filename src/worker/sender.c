@@ -243,6 +243,12 @@ wh_sender_reload(WhSender *s)
 	return wh_transport_reload(s->transport);
 }
 
+int
+wh_sender_capacity(const WhSender *s)
+{
+	return wh_transport_capacity(s->transport);
+}
+
 void
 wh_sender_start(WhSender *s, WhRequest *request)
 {

@@ -26,6 +26,9 @@ extern void wh_sender_destroy(WhSender *sender);
 /* See wh_transport_reload. */
 extern bool wh_sender_reload(WhSender *sender);
 
+/* See wh_transport_capacity. */
+extern int	wh_sender_capacity(const WhSender *sender);
+
 /* Requests are handed over by the next wh_sender_flush. */
 extern void wh_sender_start(WhSender *sender, WhRequest *request);
 extern void wh_sender_flush(WhSender *sender);

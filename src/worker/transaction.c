@@ -24,9 +24,11 @@
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
+#include "utils/timestamp.h"
 #include "worker/transaction.h"
 
 #define WORK_KEPT_BYTES (1024 * 1024)
+#define SHORTAGE_LOG_S 60
 
 /* an error raised now would be caught, and lose nothing */
 static volatile sig_atomic_t cancellable = false;
@@ -124,6 +126,32 @@ passes(int sqlerrcode)
 	}
 }
 
+/* A shortage lasts, and fails the same work every second: a line a minute tells as much. */
+static bool
+is_told_already(const WhTransaction *tx, int sqlerrcode)
+{
+	static struct
+	{
+		const char *activity;
+		TimestampTz at;
+	}			told[8];
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (ERRCODE_TO_CATEGORY(sqlerrcode) != ERRCODE_INSUFFICIENT_RESOURCES)
+		return false;
+	for (int i = 0; i < lengthof(told); i++)
+	{
+		if (told[i].activity != NULL && strcmp(told[i].activity, tx->activity) != 0)
+			continue;
+		if (told[i].activity != NULL && now < told[i].at + SHORTAGE_LOG_S * USECS_PER_SEC)
+			return true;
+		told[i].activity = tx->activity;
+		told[i].at = now;
+		break;
+	}
+	return false;
+}
+
 /* A worker's cancel that came too late for the work must not hit what follows. */
 static void
 forget_cancel(const WhTransaction *tx)
@@ -187,9 +215,10 @@ run_caught(const WhTransaction *tx)
 			ReThrowError(error);
 
 		/* no detail: it may show a row, and with it what an application or a receiver sent */
-		ereport(LOG,
-				(errcode(error->sqlerrcode),
-				 errmsg("webhooks: %s failed: %s", tx->activity, error->message)));
+		if (!is_told_already(tx, error->sqlerrcode))
+			ereport(LOG,
+					(errcode(error->sqlerrcode),
+					 errmsg("webhooks: %s failed: %s", tx->activity, error->message)));
 		result = passes(error->sqlerrcode) ? WH_TRANSACTION_HINDERED : WH_TRANSACTION_FAILED;
 		FreeErrorData(error);
 	}

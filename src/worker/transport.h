@@ -41,8 +41,16 @@ typedef struct WhRequest
 	size_t		response_body_len;
 	bool		response_body_cut;	/* there was more than the limit */
 
+	/*
+	 * Descriptors or memory were wanting, and nothing was sent: no attempt was made, and error says
+	 * why.
+	 */
+	bool		starved;
+
 	char	   *response;		/* malloc'd: what the pointers point into */
-	WhExchange *exchange;		/* the transport's */
+	WhExchange *exchange;		/* the transport's; NULL while it waits, and at its end */
+	struct WhOrigin *origin;	/* the transport's */
+	int64		started_ms;		/* the transport's */
 	dlist_node	node;			/* whose list it stands in: the sender's or the transport's */
 } WhRequest;
 
@@ -64,7 +72,14 @@ extern bool wh_transport_drive(WhTransport *transport, int max_wait_ms);
 extern WhRequest *wh_transport_finished(WhTransport *transport);
 
 /*
- * The two functions that another thread may call.
+ * The three functions that another thread may call.
+ *
+ * How many requests may be under way: less than wanted while descriptors are short, and more again
+ * later. With more than that under way, those without a connection would end with starved set.
+ */
+extern int	wh_transport_capacity(const WhTransport *transport);
+
+/*
  *
  * Takes over changed settings: for requests started from now on, and address rules also for
  * connections kept open. False when out of memory: it goes on with the old ones.

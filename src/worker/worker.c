@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include <signal.h>
+#include <sys/resource.h>
 
 #include "libpq/pqsignal.h"
 #include "miscadmin.h"
@@ -17,6 +18,7 @@
 #include "postmaster/interrupt.h"
 #include "settings.h"
 #include "shmem.h"
+#include "storage/fd.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "utils/guc.h"
@@ -47,6 +49,22 @@ reload(WhEngine *engine, const WhWorkerTask *task)
 	ProcessConfigFile(PGC_SIGHUP);
 	wh_engine_reload(engine);
 	wh_engine_want(engine, share(task));
+}
+
+/*
+ * The server's limit of file descriptors is for files. Connections come on top, two descriptors
+ * each while a name is looked up or two addresses are tried.
+ */
+static void
+raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+	rlim_t		wanted = max_safe_fds + 2 * WH_IN_FLIGHT_MAX;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
+		return;
+	limit.rlim_cur = Min(limit.rlim_max, wanted);
+	(void) setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 static void
@@ -88,6 +106,7 @@ wh_worker_main(Datum arg)
 
 	check_extension();
 
+	raise_descriptor_limit();
 	engine = wh_engine_create(TopMemoryContext, (WhEngineOptions) {0});
 	wh_engine_want(engine, share(&task));
 

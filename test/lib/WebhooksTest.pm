@@ -223,7 +223,7 @@ sub verify_signature
 
 # The receiver
 
-# Options: tls => [cert, key], client_ca, host, port, name. Gives an object, see below.
+# Options: tls => [cert, key], client_ca, http2, host, port, name. Gives an object, see below.
 sub start_receiver
 {
 	my $receiver = WebhooksTest::Receiver->new(@_);
@@ -257,7 +257,7 @@ basicConstraints = critical, CA:TRUE
 keyUsage = critical, keyCertSign, cRLSign
 subjectKeyIdentifier = hash
 [here]
-subjectAltName = DNS:localhost, IP:127.0.0.1, IP:::1
+subjectAltName = DNS:localhost, DNS:*.names.test, IP:127.0.0.1, IP:::1
 [elsewhere]
 subjectAltName = DNS:other.example
 [client]
@@ -325,7 +325,7 @@ sub new
 		json     => JSON::PP->new->utf8,
 	}, $class;
 	my @command = (
-		Cwd::abs_path(File::Basename::dirname(__FILE__) . '/../receiver'),
+		Cwd::abs_path(File::Basename::dirname(__FILE__) . ($option{http2} ? '/../receiver-h2' : '/../receiver')),
 		'--host'     => $self->{host},
 		'--port'     => $option{port} // 0,
 		'--log'      => $self->{log},
