@@ -344,7 +344,7 @@ wh_scheduler_wake(WhScheduler *s, const WhWake *wake)
 		memset(&e->cursor.delivery_id, 0, sizeof(pg_uuid_t));
 	}
 	e->next_at = Min(e->next_at, wake->due_at);
-	if (e->place != WH_READY && e->place != WH_CROWDED) /* these keep their turn */
+	if (e->place != WH_READY)	/* these keep their turn */
 		wh_scheduler_place(s, e, now);
 	drop_longest_idle(s, now);
 }

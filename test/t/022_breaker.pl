@@ -50,7 +50,7 @@ wait_until(sub { value($node, $in_flight) == 0 }, 'no request under way');
 my $before = @{ [ $receiver->requests($path) ] };
 cmp_ok($before, '>=', FIRST, 'failures in a short time are not enough');
 
-# What was fetched and not yet sent stays. The log tells to the millisecond when that was; a probe comes two seconds later.
+# The log tells to the millisecond when that was; a probe comes two seconds later.
 my ($opened) = map { /^(\S+ \S+ \S+)/ } log_lines($node, qr/endpoint $endpoint_id fails/);
 is(value($node, "SELECT count(*) FROM webhooks.attempts WHERE endpoint_id = '$endpoint_id'"
 		. " AND attempted_at BETWEEN timestamptz '$opened' + interval '1 ms' AND timestamptz '$opened' + interval '1 s'"),
