@@ -19,3 +19,8 @@ include $(PGXS)
 
 # PGXS knows no header dependencies; the sources are few enough to follow them all.
 $(OBJS): $(wildcard src/*.h src/*/*.h) webhooks.control Makefile
+
+# Takes long, and wants a machine of its own: never part of the checks.
+.PHONY: bench
+bench:
+	$(srcdir)/test/bench/run

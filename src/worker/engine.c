@@ -75,6 +75,9 @@ struct WhEngine
 	TimestampTz starved_at;		/* last */
 
 	bool		look_wanted;
+	bool		looking;		/* a look is under way */
+	pg_uuid_t	looked;			/* the last endpoint it came to */
+	int64		look_cost_us;	/* so far */
 	TimestampTz look_at;		/* the slow look */
 	TimestampTz look_not_before;
 	TimestampTz maintain_at;
@@ -186,15 +189,32 @@ note_result(WhEngine *e, WhTransactionResult result, TimestampTz *not_before)
 	}
 }
 
+/* A part of a look, or nothing when none is due. */
 static void
 look(WhEngine *e, TimestampTz now)
 {
+	WhTransactionResult result;
 	TimestampTz after;
+	bool		done;
 
-	e->look_wanted = false;
-	note_result(e, wh_queue_look(&e->queue), &e->look_not_before);
+	if (!e->looking && !(e->look_wanted && now >= e->look_not_before) && now < e->look_at)
+		return;
+	if (!e->looking)
+	{
+		e->looking = true;
+		e->look_wanted = false;
+		e->look_cost_us = 0;
+		memset(&e->looked, 0, sizeof(pg_uuid_t));
+	}
+	result = wh_queue_look(&e->queue, &e->looked, &done);
 	after = GetCurrentTimestamp();
-	e->look_not_before = Max(e->look_not_before, after + LOOK_SHARE * (after - now));
+	e->look_cost_us += after - now;
+	if (result == WH_TRANSACTION_DONE && !done)
+		return;
+	e->looking = false;
+	e->look_wanted |= result != WH_TRANSACTION_DONE;
+	e->look_not_before = after + LOOK_SHARE * e->look_cost_us;
+	note_result(e, result, &e->look_not_before);
 	e->look_at = Max(later(after, LOOK_MS), e->look_not_before);
 }
 
@@ -209,8 +229,7 @@ take_wakes(WhEngine *e, TimestampTz now)
 			wh_scheduler_wake(e->queue.scheduler, &e->wakes[i]);
 	if (overflow)
 		e->look_wanted = true;
-	if ((e->look_wanted && now >= e->look_not_before) || now >= e->look_at)
-		look(e, now);			/* even with no shards: it is also how a dropped extension is
+	look(e, now);				/* even with no shards: it is also how a dropped extension is
 								 * noticed */
 }
 
@@ -769,7 +788,8 @@ wh_engine_idle(WhEngine *e)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	if (e->in_flight > 0 || e->result_count > 0 || e->look_wanted)
+	if (e->in_flight > 0 || e->result_count > 0 || e->looking ||
+		e->look_wanted)
 		return false;
 	if (e->options.max_deliveries > 0 && e->started >= e->options.max_deliveries)
 		return true;
@@ -798,6 +818,8 @@ wait_time(WhEngine *e, long ms)
 		ms = until(now, e->stuck_at, ms);
 	if (e->wanted & ~e->owned)
 		ms = until(now, e->acquire_at, ms);
+	if (e->looking)
+		ms = 0;
 	ms = until(now, e->look_wanted ? e->look_not_before : e->look_at, ms);
 	if (e->queue.shards & shard_bit(0))
 		ms = until(now, e->maintain_at, ms);

@@ -8,7 +8,6 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "catalog/pg_type.h"
@@ -24,28 +23,20 @@
 #include "utils/timestamp.h"
 #include "worker/config.h"
 #include "worker/queue.h"
+#include "worker/reader.h"
 #include "worker/statement.h"
 
 #define MISSING_EVENT_WAIT_S 60
 #define PASSED_OVER_MAX 256		/* rows of busy lanes, in one turn of an endpoint */
 #define UNIX_EPOCH_US ((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
 
-/* An index scan, started anew for each key. */
-typedef struct Reader
-{
-	Relation	rel;
-	Relation	index;
-	IndexScanDesc scan;
-	TupleTableSlot *slot;		/* the row found */
-} Reader;
-
 typedef struct Fetch
 {
 	WhQueue    *queue;
 	WhPick	   *picks;
 	int			count;
-	Reader	   *queue_reader;
-	Reader	   *lanes;			/* the queue by lane; NULL until one is looked up */
+	WhReader   *queue_reader;
+	WhReader   *lanes;			/* the queue by lane; NULL until one is looked up */
 	void		(*take) (WhDelivery *delivery, void *state);
 	void	   *state;
 	TimestampTz now;
@@ -54,27 +45,6 @@ typedef struct Fetch
 	StringInfoData payload;		/* scratch */
 	List	   *missing;		/* ids of rows without their event */
 } Fetch;
-
-static Reader *
-open_reader(Relation rel, Oid index, int keys)
-{
-	Reader	   *reader = palloc(sizeof(Reader));
-
-	reader->rel = rel;
-	reader->index = index_open(index, AccessShareLock);
-	reader->scan = index_beginscan(rel, reader->index, GetActiveSnapshot(), keys, 0);
-	reader->slot = table_slot_create(rel, NULL);
-	return reader;
-}
-
-static void
-close_reader(Reader *reader)
-{
-	ExecDropSingleTupleTableSlot(reader->slot);
-	index_endscan(reader->scan);
-	index_close(reader->index, AccessShareLock);
-	table_close(reader->rel, AccessShareLock);
-}
 
 /* For columns that cannot be NULL. */
 static Datum
@@ -88,12 +58,12 @@ get(TupleTableSlot *slot, int column)
 
 /* ---- events ---- */
 
-static Reader *
+static WhReader *
 partition_reader(Fetch *fetch, const pg_uuid_t *event_id)
 {
 	Relation	partition = wh_open_partition(fetch->events, UUIDPGetDatum(event_id),
 											  AccessShareLock);
-	Reader	   *reader;
+	WhReader   *reader;
 	ListCell   *cell;
 
 	foreach(cell, fetch->partitions)
@@ -113,7 +83,7 @@ partition_reader(Fetch *fetch, const pg_uuid_t *event_id)
 						RelationGetRelationName(partition)),
 				 errhint("ALTER TABLE webhooks.%s ADD PRIMARY KEY (event_id).",
 						 RelationGetRelationName(partition))));
-	reader = open_reader(partition, partition->rd_pkindex, 1);
+	reader = wh_reader_open(partition, partition->rd_pkindex, 1);
 	fetch->partitions = lappend(fetch->partitions, reader);
 	return reader;
 }
@@ -122,13 +92,12 @@ partition_reader(Fetch *fetch, const pg_uuid_t *event_id)
 static TupleTableSlot *
 read_event(Fetch *fetch, const pg_uuid_t *event_id)
 {
-	Reader	   *reader = partition_reader(fetch, event_id);
+	WhReader   *reader = partition_reader(fetch, event_id);
 	ScanKeyData key;
 
 	ScanKeyInit(&key, EVENTS_EVENT_ID, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(event_id));
 	index_rescan(reader->scan, &key, 1, NULL, 0);
-	return index_getnext_slot(reader->scan, ForwardScanDirection, reader->slot) ?
-		reader->slot : NULL;
+	return wh_reader_next(reader) ? reader->slot : NULL;
 }
 
 static WhDelivery *
@@ -166,7 +135,7 @@ make_delivery(Fetch *fetch, WhEndpoint *endpoint, TupleTableSlot *row, TupleTabl
  * endpoint_id = … AND (due_at, delivery_id) > (…, …).
  */
 static void
-start_at_cursor(Reader *reader, const WhEndpoint *e)
+start_at_cursor(WhReader *reader, const WhEndpoint *e)
 {
 	/* the columns of the index, in its order */
 	enum
@@ -235,7 +204,7 @@ read_lane(Fetch *fetch, const WhLane *lane)
 	ScanKeyData keys[3];
 
 	if (fetch->lanes == NULL)
-		fetch->lanes = open_reader(table_open(wh_table("queue"), AccessShareLock),
+		fetch->lanes = wh_reader_open(table_open(wh_table("queue"), AccessShareLock),
 								   wh_table("queue_lane_idx"), lengthof(keys));
 	ScanKeyInit(&keys[0], ENDPOINT_ID, BTEqualStrategyNumber, F_UUID_EQ,
 				UUIDPGetDatum(&lane->key.endpoint_id));
@@ -243,8 +212,7 @@ read_lane(Fetch *fetch, const WhLane *lane)
 	ScanKeyInit(&keys[2], DELIVERY_ID, BTGreaterStrategyNumber, F_UUID_GT,
 				UUIDPGetDatum(&lane->last));
 	index_rescan(fetch->lanes->scan, keys, lengthof(keys), NULL, 0);
-	return index_getnext_slot(fetch->lanes->scan, ForwardScanDirection, fetch->lanes->slot) ?
-		fetch->lanes->slot : NULL;
+	return wh_reader_next(fetch->lanes) ? fetch->lanes->slot : NULL;
 }
 
 /* Takes the first delivery of a lane that has none in hand, if it is due. Returns whether it did. */
@@ -315,7 +283,7 @@ take_at_cursor(Fetch *fetch, WhEndpoint *e)
 static void
 read_endpoint(Fetch *fetch, WhPick *pick)
 {
-	Reader	   *queue = fetch->queue_reader;
+	WhReader   *queue = fetch->queue_reader;
 	WhEndpoint *e = pick->endpoint;
 	int			limit = Min(pick->limit, wh_endpoint_allowance(e, fetch->now));
 	int			taken;
@@ -336,7 +304,7 @@ read_endpoint(Fetch *fetch, WhPick *pick)
 			e->next_at = fetch->now;	/* there may be more */
 			break;
 		}
-		if (!index_getnext_slot(queue->scan, ForwardScanDirection, queue->slot))
+		if (!wh_reader_next(queue))
 			break;
 		due_at = DatumGetTimestampTz(get(queue->slot, QUEUE_DUE_AT));
 		if (due_at > fetch->now)
@@ -389,16 +357,16 @@ fetch_rows(void *state)
 	initStringInfo(&fetch->payload);
 	wh_config_load(fetch->queue->scheduler, fetch->picks, fetch->count, fetch->queue->context);
 	fetch->events = table_open(wh_table("events"), AccessShareLock);
-	fetch->queue_reader = open_reader(table_open(wh_table("queue"), AccessShareLock),
+	fetch->queue_reader = wh_reader_open(table_open(wh_table("queue"), AccessShareLock),
 									  wh_table("queue_endpoint_id_due_at_idx"), 2);
 	for (int i = 0; i < fetch->count; i++)
 		read_endpoint(fetch, &fetch->picks[i]);
 
-	close_reader(fetch->queue_reader);
+	wh_reader_close(fetch->queue_reader);
 	if (fetch->lanes)
-		close_reader(fetch->lanes);
+		wh_reader_close(fetch->lanes);
 	foreach(cell, fetch->partitions)
-		close_reader(lfirst(cell));
+		wh_reader_close(lfirst(cell));
 	table_close(fetch->events, AccessShareLock);
 	postpone_missing(fetch);
 }

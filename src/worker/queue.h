@@ -61,8 +61,12 @@ typedef struct WhInHand
 extern WhTransactionResult wh_queue_transact(WhQueue *queue, const char *activity,
 											 void (*work) (void *state), void *state);
 
-/* Wakes each endpoint of the queue's shards that has a row, as of its earliest. */
-extern WhTransactionResult wh_queue_look(WhQueue *queue);
+/*
+ * A part of a look at the whole queue: of the endpoints past *after, wakes those of the queue's
+ * shards that have a row and are not at work, as of their earliest row, and moves *after on. Zeros
+ * begin a look; *done says that it is over.
+ */
+extern WhTransactionResult wh_queue_look(WhQueue *queue, pg_uuid_t *after, bool *done);
 
 /*
  * Reads due rows of the picked endpoints, advances their cursors and next times, and calls take for

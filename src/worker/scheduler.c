@@ -23,6 +23,7 @@
 #define IDLE_CHECKS 8			/* idle endpoints looked at together, of those that are too many */
 #define TURN 8					/* rows an endpoint may have read when its turn comes: each turn
 								 * costs a search */
+#define REREAD_US (60 * USECS_PER_SEC)	/* between looks at the queue of one that is at work */
 #define TENANT_FACTOR 4			/* a tenant may have in hand so many times the free places */
 
 struct WhScheduler
@@ -279,7 +280,7 @@ find_or_enter(WhScheduler *s, const WhWake *wake)
 	{
 		*e = (WhEndpoint) {
 			.endpoint_id = wake->endpoint_id, .place = WH_FULL, .next_at = DT_NOEND,
-			.cursor.due_at = wake->due_at
+			.cursor.due_at = wake->due_at, .looked_at = GetCurrentTimestamp()
 		};
 		dlist_init(&e->open_lanes);
 		dlist_init(&e->lanes);
@@ -346,6 +347,19 @@ wh_scheduler_wake(WhScheduler *s, const WhWake *wake)
 	if (e->place != WH_READY && e->place != WH_CROWDED) /* these keep their turn */
 		wh_scheduler_place(s, e, now);
 	drop_longest_idle(s, now);
+}
+
+bool
+wh_scheduler_at_work(WhScheduler *s, const pg_uuid_t *endpoint_id, TimestampTz now)
+{
+	WhEndpoint *e = hash_search(s->endpoints, endpoint_id, HASH_FIND, NULL);
+
+	if (e == NULL)
+		return false;
+	if ((e->in_hand > 0 || e->next_at <= now) && now < e->looked_at + REREAD_US)
+		return true;
+	e->looked_at = now;
+	return false;
 }
 
 /* Moves those whose time has come from waiting to ready. */

@@ -106,6 +106,7 @@ typedef struct WhEndpoint
 	int			in_hand;		/* the same and those not yet recorded */
 	int			promised;		/* rows it was picked for */
 	int			failures;		/* reads in succession that raised an error */
+	TimestampTz looked_at;		/* when a look last found it not at work */
 	WhRate		rate;
 	WhBreaker	breaker;
 	dlist_head	open_lanes;		/* of WhLane: to be looked up by the next read */
@@ -131,6 +132,13 @@ extern WhScheduler *wh_scheduler_create(MemoryContext context);
  * start, its options anew, and nothing holds it that a change may have ended.
  */
 extern void wh_scheduler_wake(WhScheduler *scheduler, const WhWake *wake);
+
+/*
+ * Whether the endpoint is being read anyway, so that a look need not wake it. Now and then it is
+ * read from the start all the same: false, at most once a minute.
+ */
+extern bool wh_scheduler_at_work(WhScheduler *scheduler, const pg_uuid_t *endpoint_id,
+								 TimestampTz now);
 
 /* What the process may take in hand. */
 typedef struct WhRoom

@@ -9,15 +9,16 @@ use Test::More;
 use WebhooksTest;
 
 use constant {
-	EVENTS => 200,
+	FIRST  => 30,
+	EVENTS => 300,
 	PROBES => 2,
 };
 
-my $node = start_node(conf => { 'webhooks.max_in_flight_per_endpoint' => 8 });
+my $node = start_node(conf => { 'webhooks.max_in_flight_per_endpoint' => 100 });
 my $receiver = start_receiver();
 my $path = '/failing/hook';
 my ($endpoint_id) = register_endpoint($node, $receiver->url($path), event_types => q('{failing}'),
-	retry_schedule => q(array_fill('1s'::interval, '{100}')));
+	retry_schedule => q('{6s}' || array_fill('500ms'::interval, '{99}')));
 my ($good) = register_endpoint($node, $receiver->url('/ok'), event_types => q('{good}'));
 
 sub wait_for_log
@@ -27,16 +28,33 @@ sub wait_for_log
 	return;
 }
 
-# It fails
+sub dispatch_many
+{
+	my ($n) = @_;
+	value($node, "SELECT count(webhooks.dispatch('failing', '{}')) FROM generate_series(1, $n)");
+	return;
+}
 
-value($node, sprintf q{SELECT count(webhooks.dispatch('failing', '{}')) FROM generate_series(1, %d)}, EVENTS);
+# It fails: often, and five seconds later again, when much has just been fetched for it
+
+dispatch_many(FIRST);
+wait_until(
+	sub { value($node, "SELECT min(attempted_at) < now() - interval '5 s' FROM webhooks.attempts WHERE endpoint_id = '$endpoint_id'") eq 't' },
+	'five seconds of failure');
+dispatch_many(EVENTS - FIRST);
 wait_for_log('fails; probing it until it answers');
 
 # What was under way has its answer before the first probe may go.
 my $in_flight = "SELECT count(*) FROM webhooks.in_flight WHERE endpoint_id = '$endpoint_id'";
 wait_until(sub { value($node, $in_flight) == 0 }, 'no request under way');
 my $before = @{ [ $receiver->requests($path) ] };
-cmp_ok($before, '>=', 20, 'it is tried often before it is left alone');
+cmp_ok($before, '>=', FIRST, 'failures in a short time are not enough');
+
+# What was fetched and not yet sent stays. The log tells to the millisecond when that was; a probe comes two seconds later.
+my ($opened) = map { /^(\S+ \S+ \S+)/ } log_lines($node, qr/endpoint $endpoint_id fails/);
+is(value($node, "SELECT count(*) FROM webhooks.attempts WHERE endpoint_id = '$endpoint_id'"
+		. " AND attempted_at BETWEEN timestamptz '$opened' + interval '1 ms' AND timestamptz '$opened' + interval '1 s'"),
+	0, 'then nothing more is sent');
 
 my $event_id = dispatch($node, 'good', '{}');
 wait_for_state($node, $event_id, 'succeeded');

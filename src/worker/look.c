@@ -1,0 +1,150 @@
+/*
+ * A look at the whole queue, for what no wake told of. It skips from endpoint to endpoint in the
+ * queue's index, so it costs as much as there are endpoints that have something queued, however
+ * much that is; and it is done in parts, since deliveries wait meanwhile.
+ *
+ * The index is read first, and the queue only for endpoints that are not at work: a row that is
+ * deleted stays in the index as long as an old snapshot may see it.
+ */
+#include "postgres.h"
+
+#include "access/itup.h"
+#include "access/relscan.h"
+#include "access/table.h"
+#include "shmem.h"
+#include "tables.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/timestamp.h"
+#include "worker/queue.h"
+#include "worker/reader.h"
+
+#define ENTRIES_AT_ONCE 4096	/* of the index, in one part */
+
+typedef struct Look
+{
+	WhQueue    *queue;
+	pg_uuid_t  *after;
+	bool		done;
+	TimestampTz now;
+	WhReader   *rows;
+	WhReader   *endpoints;
+} Look;
+
+/* Of the queue's index, whether of a row that is seen or not. */
+typedef struct Entry
+{
+	pg_uuid_t	endpoint_id;
+	TimestampTz due_at;
+} Entry;
+
+static bool
+next_entry(Look *look, Entry *entry)
+{
+	IndexScanDesc scan = look->rows->scan;
+	bool		isnull;
+
+	if (index_getnext_tid(scan, ForwardScanDirection) == NULL)
+		return false;
+	entry->endpoint_id =
+		*DatumGetUUIDP(index_getattr(scan->xs_itup, 1, scan->xs_itupdesc, &isnull));
+	entry->due_at =
+		DatumGetTimestampTz(index_getattr(scan->xs_itup, 2, scan->xs_itupdesc, &isnull));
+	return true;
+}
+
+static void
+skip_to_next(Look *look)
+{
+	ScanKeyData key;
+
+	ScanKeyInit(&key, 1, BTGreaterStrategyNumber, F_UUID_GT, UUIDPGetDatum(look->after));
+	index_rescan(look->rows->scan, &key, 1, NULL, 0);
+}
+
+/* False: there is no such endpoint; what is queued for it is cancelled by maintenance. */
+static bool
+find_tenant(Look *look, WhWake *wake)
+{
+	ScanKeyData key;
+
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(&wake->endpoint_id));
+	index_rescan(look->endpoints->scan, &key, 1, NULL, 0);
+	if (!wh_reader_next(look->endpoints))
+		return false;
+	wake->tenant = wh_tenant_hash(TextDatumGetCString(wh_reader_get(look->endpoints,
+																	ENDPOINTS_TENANT_ID)));
+	return true;
+}
+
+/* The endpoint of an index entry is dealt with, or was before. */
+static bool
+is_known(const Look *look, const pg_uuid_t *endpoint_id)
+{
+	return (look->queue->shards & (UINT64CONST(1) << wh_shard(endpoint_id))) == 0 ||
+		wh_scheduler_at_work(look->queue->scheduler, endpoint_id, look->now);
+}
+
+/* Returns whether the entry's endpoint is dealt with. */
+static bool
+look_at_entry(Look *look, const Entry *entry, bool last)
+{
+	WhWake		wake = {.endpoint_id = entry->endpoint_id, .due_at = entry->due_at};
+
+	if (is_known(look, &entry->endpoint_id))
+		return true;
+
+	/* a dead one, perhaps the first of many: who reads the endpoint will find out */
+	if (!index_fetch_heap(look->rows->scan, look->rows->slot) && !last)
+		return false;
+	if (find_tenant(look, &wake))
+		wh_scheduler_wake(look->queue->scheduler, &wake);
+	return true;
+}
+
+static void
+read_entries(Look *look)
+{
+	skip_to_next(look);
+	for (int i = 1; i <= ENTRIES_AT_ONCE; i++)
+	{
+		Entry		entry;
+
+		if (!next_entry(look, &entry))
+		{
+			look->done = true;
+			return;
+		}
+		if (look_at_entry(look, &entry, i == ENTRIES_AT_ONCE))
+		{
+			*look->after = entry.endpoint_id;
+			skip_to_next(look);
+		}
+	}
+}
+
+static void
+look(void *state)
+{
+	Look	   *look = state;
+
+	look->rows = wh_reader_open(table_open(wh_table("queue"), AccessShareLock),
+								wh_table("queue_endpoint_id_due_at_idx"), 1);
+	look->rows->scan->xs_want_itup = true;
+	look->endpoints = wh_reader_open(table_open(wh_table("endpoints"), AccessShareLock),
+									 wh_table("endpoints_pkey"), 1);
+	read_entries(look);
+	wh_reader_close(look->rows);
+	wh_reader_close(look->endpoints);
+}
+
+WhTransactionResult
+wh_queue_look(WhQueue *queue, pg_uuid_t *after, bool *done)
+{
+	Look		part = {.queue = queue, .after = after, .now = GetCurrentTimestamp()};
+	WhTransactionResult result = wh_queue_transact(queue, "looking for queued deliveries", look,
+												   &part);
+
+	*done = part.done;
+	return result;
+}

@@ -1,0 +1,45 @@
+/*
+ * The least that is needed around an index scan.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/tableam.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "worker/reader.h"
+
+WhReader *
+wh_reader_open(Relation rel, Oid index, int keys)
+{
+	WhReader   *reader = palloc(sizeof(WhReader));
+
+	reader->rel = rel;
+	reader->index = index_open(index, AccessShareLock);
+	reader->scan = index_beginscan(rel, reader->index, GetActiveSnapshot(), keys, 0);
+	reader->slot = table_slot_create(rel, NULL);
+	return reader;
+}
+
+void
+wh_reader_close(WhReader *reader)
+{
+	ExecDropSingleTupleTableSlot(reader->slot);
+	index_endscan(reader->scan);
+	index_close(reader->index, AccessShareLock);
+	table_close(reader->rel, AccessShareLock);
+}
+
+bool
+wh_reader_next(WhReader *reader)
+{
+	return index_getnext_slot(reader->scan, ForwardScanDirection, reader->slot);
+}
+
+Datum
+wh_reader_get(WhReader *reader, int column)
+{
+	bool		isnull;
+
+	return slot_getattr(reader->slot, column, &isnull);
+}
