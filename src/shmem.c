@@ -29,6 +29,7 @@ typedef struct WhSlot
 	Oid			database;
 	WhSlotState state;
 	int			launcher_pid;	/* who reserved it; 0 for a session's */
+	int			number;			/* of the worker */
 	bool		serves;
 	int			pid;
 	int			pgprocno;
@@ -49,6 +50,7 @@ typedef struct WhBar
 typedef struct WhShared
 {
 	pg_atomic_uint64 last_tick;
+	pg_atomic_uint32 workers_changes;
 	LWLock	   *lock;			/* for what follows, and for taking a slot */
 	WhBar		bars[BARS_MAX];
 	int			launcher_pid;	/* 0 while there is none */
@@ -88,6 +90,7 @@ startup(void)
 
 		memset(shared, 0, sizeof(WhShared));
 		pg_atomic_init_u64(&shared->last_tick, 0);
+		pg_atomic_init_u32(&shared->workers_changes, 0);
 		shared->lock = &locks[0].lock;
 		for (int i = 0; i < WH_SLOTS; i++)
 			shared->slots[i].lock = &locks[i + 1].lock;
@@ -211,17 +214,37 @@ orphaned(const WhSlot *slot)
 	return slot->launcher_pid != 0 && slot->launcher_pid != shared->launcher_pid;
 }
 
+/* The workers of a database share its endpoints among those that run. */
+static void
+tell_workers(Oid database)
+{
+	pg_atomic_fetch_add_u32(&shared->workers_changes, 1);
+	for (int i = 0; i < WH_SLOTS; i++)
+	{
+		WhSlot	   *slot = &shared->slots[i];
+
+		LWLockAcquire(slot->lock, LW_SHARED);
+		if (slot->database == database && slot->state == WH_SLOT_RUNNING && slot->launcher_pid != 0)
+			set_latch(slot->pgprocno);
+		LWLockRelease(slot->lock);
+	}
+}
+
 static void
 set_state(int slot, WhSlotState state)
 {
 	WhSlot	   *s = &shared->slots[slot];
+	bool		ran;
 
 	LWLockAcquire(s->lock, LW_EXCLUSIVE);
+	ran = s->state == WH_SLOT_RUNNING && s->launcher_pid != 0;
 	s->state = orphaned(s) ? WH_SLOT_FREE : state;
 	s->shards = 0;
 	s->wake_count = 0;
 	s->in_flight_end = 0;
 	LWLockRelease(s->lock);
+	if (ran)
+		tell_workers(s->database);
 }
 
 void
@@ -407,11 +430,13 @@ attach(int slot, WhSlotState expected)
 }
 
 bool
-wh_slot_attach(int slot)
+wh_slot_attach(int slot, int number)
 {
+	shared->slots[slot].number = number;
 	if (!attach(slot, WH_SLOT_STARTING))
 		return false;
 	before_shmem_exit(detach_at_exit, Int32GetDatum(WH_SLOT_ENDED));
+	tell_workers(shared->slots[slot].database);
 
 	/* whoever barred the database before this process could be seen has not told it to end */
 	return !wh_database_barred(shared->slots[slot].database);
@@ -439,6 +464,29 @@ wh_slot_detach(WhSlotState state)
 		return;
 	set_state(my_slot, state);
 	my_slot = WH_SLOT_NONE;
+}
+
+uint32
+wh_workers_running(Oid database)
+{
+	uint32		running = 0;
+
+	for (int i = 0; i < WH_SLOTS; i++)
+	{
+		WhSlot	   *slot = &shared->slots[i];
+
+		LWLockAcquire(slot->lock, LW_SHARED);
+		if (slot->database == database && slot->state == WH_SLOT_RUNNING && slot->launcher_pid != 0)
+			running |= 1U << slot->number;
+		LWLockRelease(slot->lock);
+	}
+	return running;
+}
+
+uint32
+wh_workers_changes(void)
+{
+	return pg_atomic_read_u32(&shared->workers_changes);
 }
 
 void

@@ -105,9 +105,16 @@ extern bool wh_launcher_take_notice(Oid *database);
  * Worker or session. The slot attached to is remembered, and given back when the process exits.
  * False: there is none to be had, or the launcher that reserved it is gone.
  */
-extern bool wh_slot_attach(int slot);
+extern bool wh_slot_attach(int slot, int number);
 extern bool wh_slot_attach_session(void);
 extern void wh_slot_detach(WhSlotState state);
+
+/*
+ * Which of a database's workers run, a bit for each number. When that changes, the count of changes
+ * goes up and the workers' latches are set.
+ */
+extern uint32 wh_workers_running(Oid database);
+extern uint32 wh_workers_changes(void);
 
 /* Says which shards' wakes this process wants from now on, and that it serves. */
 extern void wh_slot_own(uint64 shards);

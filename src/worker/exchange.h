@@ -1,6 +1,6 @@
 /*
- * One request in libcurl's hands: an easy handle with the buffers of an answer, kept and used again.
- * For transport alone, in the transport's thread.
+ * One request in libcurl's hands: an easy handle with the buffers of an answer, kept and used
+ * again. For transport alone, in the transport's thread.
  *
  * Nothing here raises or calls a function of PostgreSQL.
  */

@@ -33,6 +33,7 @@
 
 #define DATABASES_S 60			/* between looks at the list of databases */
 #define RESTART_S 2				/* before a worker that failed is started again */
+#define COMPLAINT_S 60			/* between lines of the log about missing slots */
 #define PROBES_MAX 4			/* databases looked into at the same time */
 
 typedef enum Presence
@@ -158,7 +159,7 @@ take_notices(void)
 static void
 start_worker(Database *db, int number, TimestampTz now)
 {
-	static bool complained = false;
+	static TimestampTz complained_at = 0;
 	Worker	   *w = &db->workers[number];
 	BackgroundWorker worker = {
 		.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
@@ -180,19 +181,18 @@ start_worker(Database *db, int number, TimestampTz now)
 		if (RegisterDynamicBackgroundWorker(&worker, &w->handle))
 		{
 			w->slot = task.slot;
-			complained = false;
 			return;
 		}
 		wh_slot_release(task.slot);
 	}
 	w->handle = NULL;
-	if (!complained)
-		ereport(LOG,
-				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("webhooks: no background worker slot is free for database %u", db->oid),
-				 errhint("Raise max_worker_processes; "
-						 "the launcher tries again every few seconds.")));
-	complained = true;
+	if (now < complained_at + COMPLAINT_S * USECS_PER_SEC)
+		return;
+	complained_at = now;
+	ereport(LOG,
+			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+			 errmsg("webhooks: no background worker slot is free for database %u", db->oid),
+			 errhint("Raise max_worker_processes; the launcher tries again every few seconds.")));
 }
 
 /* Takes note of a worker that has ended; its slot says why. */

@@ -114,7 +114,8 @@ disappoint_waiting(WhTransport *t, WhRequest *leader, CURLcode code)
 {
 	WhOrigin   *origin = leader->origin;
 
-	if (code == CURLE_OPERATION_TIMEDOUT && leader->timeout_ms < t->common.settings->connect_timeout_ms)
+	if (code == CURLE_OPERATION_TIMEDOUT &&
+		leader->timeout_ms < t->common.settings->connect_timeout_ms)
 	{
 		origin->age_group = WH_NO_AGE_GROUP;
 		let_go(t, origin);

@@ -2,9 +2,10 @@
  * A worker: serves its share of one database's endpoints until the server stops, the extension is
  * dropped, or fewer workers are wanted, or none (webhooks.enabled off).
  *
- * Worker number i of n wants each shard s with s mod n = i. When n changes by a reload, every
- * worker works out its new share for itself: it gives up a shard once nothing of it is in hand, and
- * the shard's lock keeps the new owner from starting before.
+ * Worker number i of n wants each shard s with s mod n = i, and of those of workers that do not
+ * run, for want of a background worker slot or because they failed, an equal part. When that
+ * changes, every worker works out its new share for itself: it gives up a shard once nothing of it
+ * is in hand, and the shard's lock keeps the new owner from starting before.
  */
 #include "postgres.h"
 
@@ -13,6 +14,7 @@
 
 #include "libpq/pqsignal.h"
 #include "miscadmin.h"
+#include "port/pg_bitutils.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
@@ -31,24 +33,40 @@
 #define WAIT_MS 60000
 #define DRAIN_S 2				/* at a stop, for answers that are about to come */
 
+/* The number of the worker that is to serve a shard; running is not empty. */
+static int
+owner(int shard, uint32 running)
+{
+	int			number = shard % wh_workers;
+	int			turns;
+
+	if (running & (1U << number))
+		return number;
+	for (turns = shard / wh_workers % pg_popcount32(running); turns > 0; turns--)
+		running &= running - 1;
+	return pg_rightmost_one_pos32(running);
+}
+
 static uint64
 share(const WhWorkerTask *task)
 {
+	uint32		running = wh_workers_running(task->database) & ((1U << wh_workers) - 1);
 	uint64		shards = 0;
 
-	if (wh_enabled && task->number < wh_workers)
-		for (int s = task->number; s < WH_SHARDS; s += wh_workers)
+	if (!wh_enabled || task->number >= wh_workers || running == 0)
+		return 0;
+	for (int s = 0; s < WH_SHARDS; s++)
+		if (owner(s, running) == task->number)
 			shards |= UINT64CONST(1) << s;
 	return shards;
 }
 
 static void
-reload(WhEngine *engine, const WhWorkerTask *task)
+reload(WhEngine *engine)
 {
 	ConfigReloadPending = false;
 	ProcessConfigFile(PGC_SIGHUP);
 	wh_engine_reload(engine);
-	wh_engine_want(engine, share(task));
 }
 
 /*
@@ -93,6 +111,7 @@ wh_worker_main(Datum arg)
 {
 	WhWorkerTask task;
 	WhEngine   *engine;
+	uint32		changes = 0;	/* attaching is one, so this is none of those counted */
 
 	memcpy(&task, MyBgworkerEntry->bgw_extra, sizeof(task));
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
@@ -100,7 +119,7 @@ wh_worker_main(Datum arg)
 	pqsignal(SIGINT, wh_transaction_sigint);
 	BackgroundWorkerUnblockSignals();
 
-	if (!wh_slot_attach(task.slot))
+	if (!wh_slot_attach(task.slot, task.number))
 		proc_exit(0);
 	BackgroundWorkerInitializeConnectionByOid(task.database, InvalidOid, 0);
 
@@ -108,14 +127,20 @@ wh_worker_main(Datum arg)
 
 	raise_descriptor_limit();
 	engine = wh_engine_create(TopMemoryContext, (WhEngineOptions) {0});
-	wh_engine_want(engine, share(&task));
 
 	while (!ShutdownRequestPending && wh_enabled && task.number < wh_workers)
 	{
+		bool		reloaded = ConfigReloadPending;
+
+		if (reloaded)
+			reload(engine);
+		if (reloaded || changes != wh_workers_changes())
+		{
+			changes = wh_workers_changes();
+			wh_engine_want(engine, share(&task));
+		}
 		if (!wh_engine_step(engine, WAIT_MS))
 			end_without_extension();
-		if (ConfigReloadPending)
-			reload(engine, &task);
 	}
 
 	wh_engine_drain(engine, GetCurrentTimestamp() + DRAIN_S * USECS_PER_SEC);

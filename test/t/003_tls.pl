@@ -65,6 +65,39 @@ for my $kind (qw(wrong_name expired self_signed))
 	is(scalar @{ [ $good->requests('/x/many/ok') ] }, 1000, 'and none comes twice');
 }
 
+# And so are TLS sessions, by connections that are made later, whichever request makes them
+
+{
+	my $fresh = start_receiver(tls => $ca->{server}, name => 'fresh');
+	register_endpoint($node, $fresh->url('/x/first/ok'),       event_types => q('{first}'));
+	register_endpoint($node, $fresh->url('/x/burst/delay/1'), event_types => q('{burst}'));
+	wait_for_state($node, dispatch($node, 'first', '{}'), 'succeeded');
+	value($node, q{SELECT count(webhooks.dispatch('burst', '{}')) FROM generate_series(1, 10)});
+	my @requests = $fresh->wait_for_requests(11);
+	my %first;
+	$first{ $_->{connection} } //= $_ for @requests;
+	my $number = $requests[0]{connection};
+	ok(!$requests[0]{tls_resumed}, 'the first connection makes a TLS session');
+	cmp_ok(scalar keys %first, '>=', 5, 'ten requests at once take several connections');
+	is(scalar(grep { !$first{$_}{tls_resumed} } grep { $_ != $number } keys %first), 0, 'which all resume it');
+}
+
+# Kept connections that the receiver has closed cost no attempt
+
+{
+	my $restarted = start_receiver(tls => $ca->{server}, name => 'restarted');
+	register_endpoint($node, $restarted->url('/x/before/delay/0.5'), event_types => q('{restarted}'));
+	value($node, q{SELECT count(webhooks.dispatch('restarted', '{}')) FROM generate_series(1, 10)});
+	wait_until(sub { queue_is_empty($node) }, 'an empty queue');
+	$restarted->stop;
+	my $again = start_receiver(tls => $ca->{server}, port => $restarted->port, name => 'again');
+	value($node, q{SELECT count(webhooks.dispatch('restarted', '{}')) FROM generate_series(1, 10)});
+	wait_until(sub { queue_is_empty($node) }, 'an empty queue');
+	is($again->count, 10, 'a receiver that has restarted gets what follows');
+	is(value($node, q{SELECT count(*) FROM webhooks.delivery_log WHERE event_type = 'restarted' AND outcome = 'succeeded' AND attempt = 1}), 20,
+		'at the first attempt');
+}
+
 # The CA is not one of those that the system trusts
 
 {

@@ -10,7 +10,7 @@ use Test::More;
 use WebhooksTest;
 
 use constant {
-	DELIVERIES => 200,
+	DELIVERIES => 100,
 	SPARE      => 12,		# descriptors that the worker may open yet
 	LARGE      => 200_000,	# bytes of a payload
 };
@@ -24,7 +24,7 @@ my $node = start_node(
 	});
 my $receiver = start_receiver();
 my $other    = start_receiver(name => 'other');
-register_endpoint($node, $receiver->url('/x/many/delay/0.5'), event_types => q('{many}'));
+register_endpoint($node, $receiver->url('/x/many/delay/0.2'), event_types => q('{many}'));
 register_endpoint($node, $receiver->url('/x/large/body/1000000'), event_types => q('{large}'));
 register_endpoint($node, $other->url('/x/other/ok'),          event_types => q('{other}'));
 wait_until(sub { worker_pids($node) == 1 }, 'the worker');
@@ -78,14 +78,14 @@ cmp_ok($usual, '>=', 4096, 'the worker may open as many connections as the setti
 limit_worker('nofile', open_descriptors() + SPARE);
 value($node, sprintf q{SELECT count(webhooks.dispatch('many', '{}')) FROM generate_series(1, %d)}, DELIVERIES);
 wait_until(sub { log_lines($node, qr/LOG: .*requests have to wait/) }, 'the worker to run short');
-$receiver->wait_for_requests(SPARE * 3, 60, '/x/many/delay/0.5');
+$receiver->wait_for_requests(SPARE * 3, 60, '/x/many/delay/0.2');
 pass('short of descriptors, some are delivered');
 wait_for_state($node, dispatch($node, 'other', '{}'), 'succeeded', 60);
 pass('and others that need a new connection');
 limit_worker('nofile', $usual);
 check_all('descriptors again', 'many', DELIVERIES + 1);
 check_all('descriptors again, others', 'other', 2);
-is(scalar @{ [ $receiver->requests('/x/many/delay/0.5') ] }, DELIVERIES + 1, 'none is sent twice');
+is(scalar @{ [ $receiver->requests('/x/many/delay/0.2') ] }, DELIVERIES + 1, 'none is sent twice');
 is(scalar(log_lines($node, qr/LOG: .*requests have to wait/)), 1, 'one line of the log tells of it');
 is_deeply([ worker_pids($node) ], [$worker], 'it is the same worker');
 
@@ -93,7 +93,7 @@ wait_until(
 	sub {
 		value($node, sprintf q{SELECT count(webhooks.dispatch('many', '{}')) FROM generate_series(1, %d)}, DELIVERIES);
 		wait_until(sub { queue_is_empty($node) }, 'an empty queue', 60);
-		return ($receiver->requests('/x/many/delay/0.5'))[-1]{in_flight}{path_max} > DELIVERIES / 2;
+		return ($receiver->requests('/x/many/delay/0.2'))[-1]{in_flight}{path_max} > DELIVERIES / 2;
 	},
 	'as many requests at once as the settings allow', 60);
 
