@@ -2,8 +2,9 @@
  * How long after its commit an event reaches the receiver, when nothing else is to do: one event at
  * a time. The sender and the receiver are one process, so that both read the same clock.
  *
- * Prints four figures, in milliseconds: p50 and p99 from the commit's return, p50 and p99 from before
- * the statement. A request may arrive before the sender hears of its own commit; that counts as 0.
+ * Prints four figures, in milliseconds: p50 and p99 from the commit's return, p50 and p99 from
+ * before the statement. A request may arrive before the sender hears of its own commit; that counts
+ * as 0.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -56,7 +57,9 @@ now_ms(void)
 static int
 open_listener(void)
 {
-	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in address = {
+		.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)
+	};
 	socklen_t	len = sizeof(address);
 
 	listener = socket(AF_INET, SOCK_STREAM, 0);
@@ -199,10 +202,12 @@ prepare(const char *conninfo)
 
 	if (PQstatus(conn) != CONNECTION_OK)
 		fail(PQerrorMessage(conn));
-	snprintf(sql, sizeof(sql), "SELECT webhooks.register_endpoint('http://127.0.0.1:%d/', '{bench.latency}')",
+	snprintf(sql, sizeof(sql),
+			 "SELECT webhooks.register_endpoint('http://127.0.0.1:%d/', '{bench.latency}')",
 			 open_listener());
 	query(conn, sql);
-	result = PQprepare(conn, "dispatch", "SELECT webhooks.dispatch('bench.latency', $1::jsonb)", 1, NULL);
+	result = PQprepare(conn, "dispatch", "SELECT webhooks.dispatch('bench.latency', $1::jsonb)",
+					   1, NULL);
 	if (PQresultStatus(result) != PGRES_COMMAND_OK)
 		fail(PQerrorMessage(conn));
 	PQclear(result);
@@ -238,7 +243,8 @@ main(int argc, char **argv)
 	from_return = calloc(count, sizeof(double));
 	from_before = calloc(count, sizeof(double));
 	conn = prepare(argv[1]);
-	if (from_return == NULL || from_before == NULL || pthread_create(&receiver, NULL, receive, NULL) != 0)
+	if (from_return == NULL || from_before == NULL ||
+		pthread_create(&receiver, NULL, receive, NULL) != 0)
 		fail("out of memory");
 
 	for (int i = -WARM_UP; i < count; i++)

@@ -1,6 +1,6 @@
 /*
- * What libcurl can do by itself: one thread that signs and sends requests as fast as it can, with no
- * database. The benchmarks hold a worker against it, so it must lose nothing that could be had:
+ * What libcurl can do by itself: one thread that signs and sends requests as fast as it can, with
+ * no database. The benchmarks hold a worker against it, so it must lose nothing that could be had:
  * easy handles, headers, bodies and the signing context are made once and used again, and a kept
  * connection stays in the epoll set between two requests.
  *
@@ -130,8 +130,8 @@ make_endpoints(void)
 
 		snprintf(e->url, sizeof(e->url), "%s/e%d", options.url, i);
 		len = snprintf(e->body, sizeof(e->body),
-					   "{\"type\":\"bench.e%d\",\"timestamp\":\"2026-11-23T06:30:00.123456Z\",\"data\":%s}",
-					   i, options.payload);
+					   "{\"type\":\"bench.e%d\",\"timestamp\":\"%s\",\"data\":%s}",
+					   i, "2026-11-23T06:30:00.123456Z", options.payload);
 		if (len >= (int) sizeof(e->body))
 			fail("the payload is too long");
 		e->body_len = len;
@@ -157,8 +157,9 @@ on_close_socket(void *arg, curl_socket_t fd)
 static void
 make_slot(Slot *slot)
 {
-	char	   *lines[] = {"Content-Type: application/json", slot->id, slot->timestamp, slot->signature,
-	"Expect:"};
+	char	   *lines[] = {
+		"Content-Type: application/json", slot->id, slot->timestamp, slot->signature, "Expect:"
+	};
 
 	memset(slot->id, '0', sizeof(slot->id));
 	strcpy(slot->id, ID_NAME "01a2074d-e9d4-73ca-b172-000000000000");
@@ -227,7 +228,8 @@ sign(Slot *slot, const Endpoint *e)
 		!EVP_MAC_final(mac, hmac, &hmac_len, sizeof(hmac)))
 		fail("could not sign");
 	memcpy(slot->signature, SIGNATURE_NAME, sizeof(SIGNATURE_NAME) - 1);
-	EVP_EncodeBlock((unsigned char *) slot->signature + sizeof(SIGNATURE_NAME) - 1, hmac, sizeof(hmac));
+	EVP_EncodeBlock((unsigned char *) slot->signature + sizeof(SIGNATURE_NAME) - 1,
+					hmac, sizeof(hmac));
 }
 
 static void
@@ -413,19 +415,35 @@ read_options(int argc, char **argv)
 	{
 		switch (c)
 		{
-			case 'u': options.url = optarg; break;
-			case 'c': options.ca_file = optarg; break;
-			case 'p': options.payload = optarg; break;
-			case 'n': options.requests = atol(optarg); break;
-			case 'e': options.endpoints = atoi(optarg); break;
-			case 'i': options.in_flight = atoi(optarg); break;
-			case 'd': options.drive = strcmp(optarg, "perform") == 0 ? DRIVE_PERFORM : DRIVE_SOCKET; break;
-			default: fail("bad option");
+			case 'u':
+				options.url = optarg;
+				break;
+			case 'c':
+				options.ca_file = optarg;
+				break;
+			case 'p':
+				options.payload = optarg;
+				break;
+			case 'n':
+				options.requests = atol(optarg);
+				break;
+			case 'e':
+				options.endpoints = atoi(optarg);
+				break;
+			case 'i':
+				options.in_flight = atoi(optarg);
+				break;
+			case 'd':
+				options.drive = strcmp(optarg, "perform") == 0 ? DRIVE_PERFORM : DRIVE_SOCKET;
+				break;
+			default:
+				fail("bad option");
 		}
 	}
-	if (options.url == NULL || options.requests < 1 || options.endpoints < 1 || options.in_flight < 1)
-		fail("usage: loop -u URL [-c CA_FILE] [-p PAYLOAD] [-n REQUESTS] [-e ENDPOINTS] [-i IN_FLIGHT]"
-			 " [-d socket|perform]");
+	if (options.url == NULL || options.requests < 1 || options.endpoints < 1 ||
+		options.in_flight < 1)
+		fail("usage: loop -u URL [-c CA_FILE] [-p PAYLOAD] [-n REQUESTS] [-e ENDPOINTS]"
+			 " [-i IN_FLIGHT] [-d socket|perform]");
 }
 
 int
@@ -444,6 +462,7 @@ main(int argc, char **argv)
 	began_cpu_s = cpu_s();
 	run();
 	took_s = now_s() - began_s;
-	printf("%.0f %.2f\n", options.requests / took_s, (cpu_s() - began_cpu_s) * 1e6 / options.requests);
+	printf("%.0f %.2f\n", options.requests / took_s,
+		   (cpu_s() - began_cpu_s) * 1e6 / options.requests);
 	return 0;
 }

@@ -20,7 +20,8 @@ sample()
 	WAIT_SECONDS=20 wait_until "a worker" workers_run "$database" 1
 	pid=$(worker_pids "$database")
 	MIB_FIRST=$(worker_mib "$pid") MIB_MOST=$MIB_FIRST
-	until [ "$(ask "SELECT count(*) >= $BACKLOG_SHORT FROM webhooks.attempts WHERE attempted_at >= to_timestamp($began)")" = t ]; do
+	until [ "$(ask "SELECT count(*) >= $BACKLOG_SHORT FROM webhooks.attempts
+			WHERE attempted_at >= to_timestamp($began)")" = t ]; do
 		[ "$SECONDS" -lt "$deadline" ] || fail "waited in vain for deliveries"
 		mib=$(worker_mib "$pid")
 		MIB_MOST=$(largest "$mib" "$MIB_MOST")

@@ -4,9 +4,11 @@
 
 SNAPSHOT_DELIVERIES=${BENCH_SNAPSHOT_DELIVERIES:-500000}
 
+HOLDERS="FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(600)' AND backend_xmin IS NOT NULL"
+
 snapshot_is_held()
 {
-	[ "$(value "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(600)' AND backend_xmin IS NOT NULL")" -eq 1 ]
+	[ "$(value "SELECT count(*) $HOLDERS")" -eq 1 ]
 }
 
 row_snapshot()
@@ -24,7 +26,7 @@ row_snapshot()
 		WAIT_SECONDS=20 wait_until "a snapshot" snapshot_is_held
 		drain bench "$SNAPSHOT_DELIVERIES"
 		snapshot_is_held || fail "the snapshot was not held to the end"
-		value "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(600)'" postgres >/dev/null
+		value "SELECT pg_terminate_backend(pid) $HOLDERS" postgres >/dev/null
 		stop_process "$STARTED"
 		OURS+=("$RATE")
 		progress "run $run: $RATE, without ${THEIRS[-1]}"
