@@ -14,13 +14,6 @@
 
 #include "settings.h"
 #include "worker/exchange.h"
-#include "worker/origin.h"
-
-/*
- * An address is asked for anew after half a minute, and a connection used for as long, so that
- * nothing is sent to an address that the name had more than a minute ago.
- */
-#define DNS_CACHE_S 30
 
 /*
  * libcurl looks names up in threads, and leaves a thread to itself when its request has timed out.
@@ -287,8 +280,7 @@ set_up(WhExchange *x)
 		SET(CURLOPT_CAPATH, NULL);
 	}
 	SET(CURLOPT_CONNECTTIMEOUT_MS, (long) settings->connect_timeout_ms);
-	SET(CURLOPT_DNS_CACHE_TIMEOUT, (long) DNS_CACHE_S);
-	SET(CURLOPT_MAXLIFETIME_CONN, (long) WH_CONNECTION_LIFE_S);
+	SET(CURLOPT_DNS_CACHE_TIMEOUT, -1L);	/* a pool does not live long */
 	SET(CURLOPT_USERAGENT, settings->user_agent[0] ? settings->user_agent : NULL);
 	SET(CURLOPT_HTTP09_ALLOWED, 0L);
 	SET(CURLOPT_TCP_NODELAY, 1L);
@@ -339,13 +331,6 @@ wh_exchange_prepare(WhExchange *x, WhRequest *request, CURLSH *share)
 	SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) request->body_len);
 	SET(CURLOPT_TIMEOUT_MS, (long) Max(1, request->timeout_ms - x->waited_ms));
 	SET(CURLOPT_SHARE, share);
-
-	/*
-	 * A connection with requests on it is never too old for libcurl, and over HTTP/2 it may always
-	 * have some. What a request asks of GSSAPI, which is not used at all, must be the same for
-	 * requests of one connection; so it tells one half minute's connections from the next one's.
-	 */
-	SET(CURLOPT_GSSAPI_DELEGATION, (long) request->origin->age_group);
 	SET(CURLOPT_PRIVATE, request);
 	return code;
 }

@@ -16,9 +16,6 @@
 #include "worker/sockets.h"
 #include "worker/transport.h"
 
-#define WH_CONNECTION_LIFE_S 30
-#define WH_AGE_GROUPS 4
-
 /* A copy: what the settings' own variables point to is freed at a reload. */
 typedef struct WhTransportSettings
 {
@@ -48,6 +45,7 @@ struct WhExchange
 	WhExchangeContext *context;
 	WhRequest  *request;
 	CURL	   *easy;
+	WhPool	   *pool;			/* that runs it */
 	struct curl_slist *headers;
 	int			generation;		/* of the settings that the handle was set up with */
 	bool		refused;		/* the address rules kept it from connecting */

@@ -69,7 +69,7 @@ wh_origin_enter(WhOrigins *origins, const char *url)
 		return NULL;
 	origin->hash = hash;
 	origin->requests = 1;
-	origin->age_group = WH_NO_AGE_GROUP;
+	origin->pool = WH_NO_POOL;
 	origin->leader = NULL;
 	dlist_init(&origin->waiting);
 	origin->name_len = len;

@@ -12,7 +12,7 @@
 #include "lib/ilist.h"
 
 #define WH_ORIGIN_BUCKETS 1024
-#define WH_NO_AGE_GROUP (-1)
+#define WH_NO_POOL (-1)
 
 struct WhRequest;
 
@@ -21,7 +21,7 @@ typedef struct WhOrigin
 	dlist_node	node;			/* of its bucket */
 	uint32		hash;
 	int			requests;		/* under way and waiting; it goes with the last */
-	int			age_group;		/* of the connections now in use, or WH_NO_AGE_GROUP */
+	int			pool;			/* number of the one that has, or is to have, a connection to it */
 	struct WhRequest *leader;	/* is connecting, and the waiting ones wait for that; or NULL */
 	dlist_head	waiting;		/* of WhRequest */
 	size_t		name_len;

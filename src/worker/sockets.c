@@ -14,10 +14,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "lib/ilist.h"
 #include "storage/fd.h"
 #include "worker/sockets.h"
 
 #define EVENTS_AT_ONCE 128
+#define POOL_LIFE_MS (50 * 1000)
 #define RESERVE 16
 #define SPARE_DESCRIPTORS 64	/* for what PostgreSQL opens without counting it */
 
@@ -28,25 +30,37 @@
  */
 typedef struct Watch
 {
+	WhPool	   *pool;
 	uint32		events;			/* 0: not in the epoll set */
 	bool		wanted;
 	bool		ours;			/* opened here, so that its closing is seen here; libcurl's resolver
 								 * has some of its own */
 } Watch;
 
+struct WhPool
+{
+	WhSockets  *sockets;
+	CURLM	   *multi;
+	int			number;
+	int			requests;		/* that libcurl has */
+	int			running;		/* those it has not ended */
+	int64		retire_ms;		/* when new requests go to another pool, on the monotonic clock */
+	int64		timer_ms;		/* when libcurl wants to be called; -1 for never */
+	dlist_node	node;
+};
+
 struct WhSockets
 {
-	CURLM	   *multi;
+	dlist_head	pools;			/* the present one first */
+	int			pool_count;		/* ever */
+	int			capacity;
 	int			epoll;
 	int			wake;			/* an eventfd */
 	int			count;			/* open ones, without the resolver's */
-	int			running;		/* requests that libcurl has and has not ended */
 	int			reserve[RESERVE];
 	int			reserve_count;
 	Watch	   *watches;		/* by descriptor */
 	int			watch_count;
-	int64		timer_ms;		/* when libcurl wants to be called, on the monotonic clock; -1 for
-								 * never */
 };
 
 int64
@@ -79,12 +93,14 @@ find_watch(WhSockets *s, int fd)
 static int
 on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *unused)
 {
-	WhSockets  *s = arg;
+	WhPool	   *pool = arg;
+	WhSockets  *s = pool->sockets;
 	Watch	   *watch = find_watch(s, fd);
 	struct epoll_event event = {.data.fd = fd};
 
 	if (watch == NULL)
 		return 0;
+	watch->pool = pool;
 	watch->wanted = what != CURL_POLL_REMOVE;
 	if (!watch->wanted)
 	{
@@ -108,42 +124,178 @@ on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *unused)
 static int
 on_timer(CURLM *multi, long timeout_ms, void *arg)
 {
-	WhSockets  *s = arg;
+	WhPool	   *pool = arg;
 
-	s->timer_ms = timeout_ms < 0 ? -1 : wh_monotonic_ms() + timeout_ms;
+	pool->timer_ms = timeout_ms < 0 ? -1 : wh_monotonic_ms() + timeout_ms;
 	return 0;
 }
 
+
+/* ---- pools ---- */
+
+static void
+apply_capacity(WhPool *pool)
+{
+	long		capacity = pool->sockets->capacity;
+
+	/* a new connection takes an idle one's place; at no time are more in use than requests run */
+	curl_multi_setopt(pool->multi, CURLMOPT_MAXCONNECTS, capacity);
+	curl_multi_setopt(pool->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, capacity);
+}
+
+static void
+close_pool(WhPool *pool)
+{
+	dlist_delete(&pool->node);
+	curl_multi_cleanup(pool->multi);
+	free(pool);
+}
+
+/* False: out of memory. */
+static bool
+open_pool(WhSockets *s)
+{
+	WhPool	   *pool = calloc(1, sizeof(WhPool));
+
+	if (pool == NULL)
+		return false;
+	pool->multi = curl_multi_init();
+	if (pool->multi == NULL)
+	{
+		free(pool);
+		return false;
+	}
+	pool->sockets = s;
+	pool->number = s->pool_count++;
+	pool->retire_ms = wh_monotonic_ms() + POOL_LIFE_MS;
+	pool->timer_ms = -1;
+	curl_multi_setopt(pool->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
+	curl_multi_setopt(pool->multi, CURLMOPT_SOCKETDATA, pool);
+	curl_multi_setopt(pool->multi, CURLMOPT_TIMERFUNCTION, on_timer);
+	curl_multi_setopt(pool->multi, CURLMOPT_TIMERDATA, pool);
+	apply_capacity(pool);
+	dlist_push_head(&s->pools, &pool->node);
+	return true;
+}
+
+static WhPool *
+present_pool(WhSockets *s)
+{
+	return dlist_container(WhPool, node, dlist_head_node(&s->pools));
+}
+
+WhPool *
+wh_sockets_pool(WhSockets *s)
+{
+	WhPool	   *pool = present_pool(s);
+
+	if (wh_monotonic_ms() >= pool->retire_ms && open_pool(s) && pool->requests == 0)
+		close_pool(pool);
+	return present_pool(s);
+}
+
+int
+wh_pool_number(const WhPool *pool)
+{
+	return pool->number;
+}
+
+CURLcode
+wh_pool_run(WhPool *pool, CURL *easy)
+{
+	if (curl_multi_add_handle(pool->multi, easy) != CURLM_OK)
+		return CURLE_OUT_OF_MEMORY;
+	pool->requests++;
+	pool->running++;
+	return CURLE_OK;
+}
+
+void
+wh_pool_remove(WhPool *pool, CURL *easy)
+{
+	curl_multi_remove_handle(pool->multi, easy);
+	pool->requests--;
+}
+
+void
+wh_sockets_set_capacity(WhSockets *s, int connections)
+{
+	dlist_iter	iter;
+
+	s->capacity = connections;
+	dlist_foreach(iter, &s->pools)
+		apply_capacity(dlist_container(WhPool, node, iter.cur));
+}
+
+/* What is left of old pools goes with their last requests. */
+static void
+close_retired(WhSockets *s)
+{
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify(iter, &s->pools)
+	{
+		WhPool	   *pool = dlist_container(WhPool, node, iter.cur);
+
+		if (pool->requests == 0 && pool != present_pool(s))
+			close_pool(pool);
+	}
+}
+
+CURL *
+wh_sockets_ended(WhSockets *s, CURLcode *result)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &s->pools)
+	{
+		WhPool	   *pool = dlist_container(WhPool, node, iter.cur);
+		CURLMsg    *message;
+		int			left;
+
+		while ((message = curl_multi_info_read(pool->multi, &left)) != NULL)
+			if (message->msg == CURLMSG_DONE)
+			{
+				*result = message->data.result;
+				return message->easy_handle;
+			}
+	}
+	return NULL;
+}
+
+
+/* ---- waiting ---- */
+
 WhSockets *
-wh_sockets_create(CURLM *multi)
+wh_sockets_create(void)
 {
 	WhSockets  *s = calloc(1, sizeof(WhSockets));
 	struct epoll_event wake = {.events = EPOLLIN};
 
 	if (s == NULL)
 		return NULL;
-	s->multi = multi;
-	s->timer_ms = -1;
+	dlist_init(&s->pools);
 	s->epoll = epoll_create1(EPOLL_CLOEXEC);
 	s->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	wake.data.fd = s->wake;
-	if (s->epoll < 0 || s->wake < 0 || epoll_ctl(s->epoll, EPOLL_CTL_ADD, s->wake, &wake) != 0)
+	if (s->epoll < 0 || s->wake < 0 || epoll_ctl(s->epoll, EPOLL_CTL_ADD, s->wake, &wake) != 0 ||
+		!open_pool(s))
 	{
 		wh_sockets_destroy(s);
 		return NULL;
 	}
-	curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, on_socket);
-	curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, s);
-	curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, on_timer);
-	curl_multi_setopt(multi, CURLMOPT_TIMERDATA, s);
 	return s;
 }
 
 void
 wh_sockets_destroy(WhSockets *s)
 {
+	dlist_mutable_iter iter;
+
 	if (s == NULL)
 		return;
+	dlist_foreach_modify(iter, &s->pools)
+		close_pool(dlist_container(WhPool, node, iter.cur));
 	wh_sockets_leave_reserve(s);
 	if (s->epoll >= 0)
 		close(s->epoll);
@@ -163,23 +315,19 @@ wh_sockets_wake(WhSockets *s)
 }
 
 static int
-wait_time_ms(const WhSockets *s, int max_wait_ms)
+wait_time_ms(WhSockets *s, int max_wait_ms)
 {
-	int64		timer_ms;
+	int64		ms = max_wait_ms < 0 ? PG_INT64_MAX : max_wait_ms;
+	dlist_iter	iter;
 
-	if (s->timer_ms < 0)
-		return max_wait_ms;
-	timer_ms = Max(0, s->timer_ms - wh_monotonic_ms());
-	return (int) (max_wait_ms < 0 ? Min(timer_ms, PG_INT32_MAX) : Min(timer_ms, max_wait_ms));
-}
+	dlist_foreach(iter, &s->pools)
+	{
+		const WhPool *pool = dlist_container(WhPool, node, iter.cur);
 
-CURLcode
-wh_sockets_run(WhSockets *s, CURL *easy)
-{
-	if (curl_multi_add_handle(s->multi, easy) != CURLM_OK)
-		return CURLE_OUT_OF_MEMORY;
-	s->running++;
-	return CURLE_OK;
+		if (pool->timer_ms >= 0)
+			ms = Min(ms, Max(0, pool->timer_ms - wh_monotonic_ms()));
+	}
+	return ms == PG_INT64_MAX ? -1 : (int) Min(ms, PG_INT32_MAX);
 }
 
 static void
@@ -188,6 +336,7 @@ pass_on(WhSockets *s, const struct epoll_event *event)
 	int			fd = event->data.fd;
 	int			what = 0;
 	int			before;
+	WhPool	   *pool;
 
 	if (fd == s->wake)
 	{
@@ -214,11 +363,22 @@ pass_on(WhSockets *s, const struct epoll_event *event)
 	 * The end of a connection is told to one of its requests only. So ask again as long as that
 	 * ends one, or the others would wait for an answer until their time is over.
 	 */
+	pool = s->watches[fd].pool;
 	do
 	{
-		before = s->running;
-		curl_multi_socket_action(s->multi, fd, what, &s->running);
-	} while (s->running < before && s->watches[fd].wanted);
+		before = pool->running;
+		curl_multi_socket_action(pool->multi, fd, what, &pool->running);
+	} while (pool->running < before && s->watches[fd].wanted);
+}
+
+static bool
+serve_timer(WhPool *pool)
+{
+	if (pool->timer_ms < 0 || pool->timer_ms > wh_monotonic_ms())
+		return false;
+	pool->timer_ms = -1;
+	curl_multi_socket_action(pool->multi, CURL_SOCKET_TIMEOUT, 0, &pool->running);
+	return true;
 }
 
 bool
@@ -226,17 +386,15 @@ wh_sockets_drive(WhSockets *s, int max_wait_ms)
 {
 	struct epoll_event events[EVENTS_AT_ONCE];
 	int			count = epoll_wait(s->epoll, events, EVENTS_AT_ONCE, wait_time_ms(s, max_wait_ms));
-	bool		timer_due;
+	bool		busy = count > 0;
+	dlist_iter	iter;
 
 	for (int i = 0; i < count; i++)
 		pass_on(s, &events[i]);
-	timer_due = s->timer_ms >= 0 && s->timer_ms <= wh_monotonic_ms();
-	if (timer_due)
-	{
-		s->timer_ms = -1;
-		curl_multi_socket_action(s->multi, CURL_SOCKET_TIMEOUT, 0, &s->running);
-	}
-	return count > 0 || timer_due;
+	dlist_foreach(iter, &s->pools)
+		busy |= serve_timer(dlist_container(WhPool, node, iter.cur));
+	close_retired(s);
+	return busy;
 }
 
 int

@@ -1,6 +1,11 @@
 /*
- * The sockets of libcurl's multi interface: an epoll set of their own, libcurl's timer, and how
- * many of them there may be. For transport alone.
+ * libcurl's multi interface: its sockets in an epoll set of their own, its timers, and how many
+ * sockets there may be. For transport alone.
+ *
+ * A pool is a multi handle, with its connections and the addresses it looked up. The present pool
+ * takes new requests for less than a minute, then another does, and the old one goes when its last
+ * request has ended: so nothing is sent to an address that a name had more than a minute ago, even
+ * over a connection that never has a rest.
  *
  * Nothing here raises or calls a function of PostgreSQL.
  */
@@ -12,15 +17,29 @@
 #include <curl/curl.h>
 
 typedef struct WhSockets WhSockets;
+typedef struct WhPool WhPool;
 
-/* Takes over the multi handle's callbacks. NULL when out of memory or descriptors. */
-extern WhSockets *wh_sockets_create(CURLM *multi);
+/* NULL when out of memory or descriptors. */
+extern WhSockets *wh_sockets_create(void);
 
-/* After curl_multi_cleanup, which still closes sockets. NULL is allowed. */
+/* When no request is left in libcurl's hands. NULL is allowed. */
 extern void wh_sockets_destroy(WhSockets *sockets);
 
-/* Gives libcurl a request to run. */
-extern CURLcode wh_sockets_run(WhSockets *sockets, CURL *easy);
+/* The present pool. */
+extern WhPool *wh_sockets_pool(WhSockets *sockets);
+
+/* A number for each pool there ever was. */
+extern int	wh_pool_number(const WhPool *pool);
+
+/* Gives libcurl a request to run, and takes it back, whether it has ended or not. */
+extern CURLcode wh_pool_run(WhPool *pool, CURL *easy);
+extern void wh_pool_remove(WhPool *pool, CURL *easy);
+
+/* The next request that has ended, still to be removed, and with what result; or NULL. */
+extern CURL *wh_sockets_ended(WhSockets *sockets, CURLcode *result);
+
+/* How many connections a pool may have; it keeps as many. */
+extern void wh_sockets_set_capacity(WhSockets *sockets, int connections);
 
 /*
  * Lets libcurl do what can be done. Waits for that for at most max_wait_ms, -1 being for ever;

@@ -25,7 +25,6 @@
 
 struct WhTransport
 {
-	CURLM	   *multi;
 	WhExchangeContext common;
 	WhTransportSettings *next_settings; /* handed over by a reload, atomically; NULL when there are
 										 * none */
@@ -66,6 +65,14 @@ give_back(WhTransport *t, WhRequest *request)
 	wh_exchange_clear(request->exchange);
 	dlist_push_head(&t->spare, &request->exchange->node);
 	request->exchange = NULL;
+}
+
+
+static CURLcode
+run(WhTransport *t, WhExchange *x)
+{
+	x->pool = wh_sockets_pool(t->common.sockets);
+	return wh_pool_run(x->pool, x->easy);
 }
 
 
@@ -117,7 +124,7 @@ disappoint_waiting(WhTransport *t, WhRequest *leader, CURLcode code)
 	if (code == CURLE_OPERATION_TIMEDOUT &&
 		leader->timeout_ms < t->common.settings->connect_timeout_ms)
 	{
-		origin->age_group = WH_NO_AGE_GROUP;
+		origin->pool = WH_NO_POOL;
 		let_go(t, origin);
 		return;
 	}
@@ -147,22 +154,18 @@ finish(WhTransport *t, WhRequest *request, CURLcode code)
 static void
 collect(WhTransport *t)
 {
-	CURLMsg    *message;
-	int			left;
+	CURLcode	code;
+	CURL	   *easy;
 
-	while ((message = curl_multi_info_read(t->multi, &left)) != NULL)
+	while ((easy = wh_sockets_ended(t->common.sockets, &code)) != NULL)
 	{
-		CURL	   *easy = message->easy_handle;
-		CURLcode	code = message->data.result;
 		WhRequest  *request;
 
-		if (message->msg != CURLMSG_DONE)
-			continue;
 		curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **) &request);
-		curl_multi_remove_handle(t->multi, easy);	/* message is gone from here on */
+		wh_pool_remove(request->exchange->pool, easy);
 		if (wh_exchange_may_repeat(request->exchange, code) &&
 			wh_exchange_repeat(request->exchange) == CURLE_OK &&
-			wh_sockets_run(t->common.sockets, easy) == CURLE_OK)
+			run(t, request->exchange) == CURLE_OK)
 			continue;
 		dlist_delete(&request->node);
 		finish(t, request, code);
@@ -171,15 +174,6 @@ collect(WhTransport *t)
 
 
 /* ---- who connects, and who waits ---- */
-
-/* Which half minute's connections an origin uses; the origins change over at different times. */
-static int
-age_group(const WhOrigin *origin, int64 now_ms)
-{
-	int64		life_ms = WH_CONNECTION_LIFE_S * 1000;
-
-	return (int) ((now_ms + origin->hash % life_ms) / life_ms % WH_AGE_GROUPS);
-}
 
 /* Gives the request to libcurl. */
 static void
@@ -192,7 +186,7 @@ begin(WhTransport *t, WhRequest *request)
 	code = x ? wh_exchange_prepare(x, request, t->shares[request->origin->hash % SHARES]) :
 		CURLE_OUT_OF_MEMORY;
 	if (code == CURLE_OK)
-		code = wh_sockets_run(t->common.sockets, x->easy);
+		code = run(t, x);
 	if (code == CURLE_OK)
 	{
 		dlist_push_tail(&t->active, &request->node);
@@ -211,7 +205,7 @@ static void
 begin_or_wait(WhTransport *t, WhRequest *request)
 {
 	WhOrigin   *origin = request->origin;
-	int			group = age_group(origin, wh_monotonic_ms());
+	int			pool = wh_pool_number(wh_sockets_pool(t->common.sockets));
 
 	if (origin->leader)
 	{
@@ -219,10 +213,10 @@ begin_or_wait(WhTransport *t, WhRequest *request)
 		t->waiting_until_ms = Min(t->waiting_until_ms, request->started_ms + request->timeout_ms);
 		return;
 	}
-	if (group != origin->age_group)
+	if (origin->pool != pool)
 	{
 		origin->leader = request;
-		origin->age_group = group;
+		origin->pool = pool;
 	}
 	begin(t, request);
 }
@@ -280,10 +274,7 @@ set_capacity(WhTransport *t, int capacity)
 {
 	__atomic_store_n(&t->capacity, capacity, __ATOMIC_RELAXED);
 	t->raise_ms = wh_monotonic_ms() + RAISE_MS;
-
-	/* a new connection takes an idle one's place; at no time are more in use than requests run */
-	curl_multi_setopt(t->multi, CURLMOPT_MAXCONNECTS, (long) capacity);
-	curl_multi_setopt(t->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, (long) capacity);
+	wh_sockets_set_capacity(t->common.sockets, capacity);
 }
 
 static void
@@ -334,8 +325,7 @@ wh_transport_create(void)
 	dlist_init(&t->finished);
 	dlist_init(&t->active);
 	dlist_init(&t->admitted);
-	t->multi = initialized ? curl_multi_init() : NULL;
-	t->common.sockets = t->multi ? wh_sockets_create(t->multi) : NULL;
+	t->common.sockets = initialized ? wh_sockets_create() : NULL;
 	t->common.settings = wh_transport_settings_copy();
 	t->common.connected = on_connected;
 	t->common.state = t;
@@ -364,15 +354,13 @@ wh_transport_destroy(WhTransport *t)
 	{
 		WhRequest  *request = dlist_container(WhRequest, node, iter.cur);
 
-		curl_multi_remove_handle(t->multi, request->exchange->easy);
+		wh_pool_remove(request->exchange->pool, request->exchange->easy);
 		wh_exchange_free(request->exchange);
 	}
 	dlist_foreach_modify(iter, &t->finished)
 		wh_request_clear(dlist_container(WhRequest, node, iter.cur));
 	dlist_foreach_modify(iter, &t->spare)
 		wh_exchange_free(dlist_container(WhExchange, node, iter.cur));
-	if (t->multi)
-		curl_multi_cleanup(t->multi);
 	wh_sockets_destroy(t->common.sockets);
 	for (int i = 0; i < SHARES; i++)
 		if (t->shares[i])
