@@ -495,15 +495,20 @@ is_starved(const WhExchange *x, CURLcode code)
 static void
 keep_response(WhRequest *request, const WhExchange *x)
 {
-	request->response = malloc(x->headers_len + x->body_len + 1);
-	if (request->response == NULL)
+	size_t		len = x->headers_len + x->body_len;
+	char	   *response = request->small_response;
+
+	/* freed by another thread, which costs both of them more than a copy */
+	if (len > WH_RESPONSE_SMALL)
+		response = request->large_response = malloc(len);
+	if (response == NULL)
 		return;
-	memcpy(request->response, x->header_block, x->headers_len);
+	memcpy(response, x->header_block, x->headers_len);
 	if (x->body_len > 0)
-		memcpy(request->response + x->headers_len, x->body, x->body_len);
-	request->response_headers = request->response;
+		memcpy(response + x->headers_len, x->body, x->body_len);
+	request->response_headers = response;
 	request->response_headers_len = x->headers_len;
-	request->response_body = request->response + x->headers_len;
+	request->response_body = response + x->headers_len;
 	request->response_body_len = x->body_len;
 	request->response_body_cut = x->body_full;
 }

@@ -398,8 +398,8 @@ wh_transport_capacity(const WhTransport *t)
 void
 wh_request_clear(WhRequest *request)
 {
-	free(request->response);
-	request->response = NULL;
+	free(request->large_response);
+	request->large_response = NULL;
 }
 
 void
@@ -411,7 +411,7 @@ wh_transport_start(WhTransport *t, WhRequest *request)
 	request->response_headers = request->response_body = NULL;
 	request->response_headers_len = request->response_body_len = 0;
 	request->response_body_cut = request->starved = false;
-	request->response = NULL;
+	request->large_response = NULL;
 	request->exchange = NULL;
 	request->started_ms = wh_monotonic_ms();
 	request->origin = wh_origin_enter(&t->origins, request->url);

@@ -15,6 +15,7 @@
 
 #define WH_RESPONSE_HEADERS_MAX (16 * 1024)	/* bytes of an answer's header block that are read */
 #define WH_ERROR_SIZE 320
+#define WH_RESPONSE_SMALL 1024	/* bytes of an answer that need no allocation */
 
 typedef struct WhTransport WhTransport;
 typedef struct WhExchange WhExchange;
@@ -47,7 +48,8 @@ typedef struct WhRequest
 	 */
 	bool		starved;
 
-	char	   *response;		/* malloc'd: what the pointers point into */
+	char	   *large_response; /* malloc'd; NULL where the answer fits into the next */
+	char		small_response[WH_RESPONSE_SMALL];
 	WhExchange *exchange;		/* the transport's; NULL while it waits, and at its end */
 	struct WhOrigin *origin;	/* the transport's */
 	int64		started_ms;		/* the transport's */
