@@ -17,7 +17,7 @@
 #include "worker/sender.h"
 
 #define START_AT_ONCE 32		/* requests started between two looks at the answers */
-#define PUBLISH_COUNT 32		/* finished requests handed back at once, if there is more to do */
+#define PUBLISH_COUNT 128		/* finished requests handed back at once, if there is more to do */
 #define STACK_BYTES (1024 * 1024)
 
 struct WhSender
