@@ -409,7 +409,9 @@ classify_failure(const WhExchange *x, CURLcode code)
 		case CURLE_GOT_NOTHING:
 			return WH_ERROR_CONNECT;
 		case CURLE_OPERATION_TIMEDOUT:
-			return WH_ERROR_TIMEOUT;
+			/* nothing but its words tells what libcurl was waiting for */
+			return strncmp(x->libcurl_error, "Resolving", strlen("Resolving")) == 0 ?
+				WH_ERROR_DNS : WH_ERROR_TIMEOUT;
 		case CURLE_SSL_CONNECT_ERROR:
 		case CURLE_PEER_FAILED_VERIFICATION:
 		case CURLE_SSL_CERTPROBLEM:

@@ -215,7 +215,7 @@ read_lane(Fetch *fetch, const WhLane *lane)
 	return wh_reader_next(fetch->lanes) ? fetch->lanes->slot : NULL;
 }
 
-/* Takes the first delivery of a lane that has none in hand, if it is due. Returns whether it did. */
+/* Takes the first delivery of a lane that has none in hand. False: there is none, or none is due. */
 static bool
 take_first(Fetch *fetch, WhLane *lane)
 {

@@ -14,7 +14,7 @@
 
 typedef struct WhSender WhSender;
 
-/* Starts the thread. NULL when out of memory, descriptors or threads; one at a time in a process. */
+/* Starts the thread; one in a process. NULL when out of memory, descriptors or threads. */
 extern WhSender *wh_sender_create(void);
 
 /*

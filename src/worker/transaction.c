@@ -53,7 +53,10 @@ wh_transaction_sigterm(SIGNAL_ARGS)
 	errno = save_errno;
 }
 
-/* How PostgreSQL tells of lock_timeout, and pg_cancel_backend. Between transactions there is nothing to cancel. */
+/*
+ * How PostgreSQL tells of lock_timeout, and pg_cancel_backend. Between transactions there is nothing
+ * to cancel.
+ */
 void
 wh_transaction_sigint(SIGNAL_ARGS)
 {

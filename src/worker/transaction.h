@@ -40,7 +40,7 @@ extern WhTransactionResult wh_transact(const WhTransaction *transaction);
  */
 extern void wh_transaction_sigterm(SIGNAL_ARGS);
 
-/* SIGINT handler for a worker: cancels the transaction that runs, if one does; lock_timeout works by it. */
+/* SIGINT handler for a worker: cancels the transaction that runs; lock_timeout works by it. */
 extern void wh_transaction_sigint(SIGNAL_ARGS);
 
 /* While set, SIGTERM does not cancel the transaction: it records what was already sent. */

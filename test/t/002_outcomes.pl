@@ -6,7 +6,6 @@ use strict;
 use warnings;
 
 use IO::Socket::INET;
-use POSIX qw(strftime setlocale LC_TIME);
 use Test::More;
 use Time::HiRes qw(time);
 use WebhooksTest;
@@ -17,10 +16,6 @@ my $receiver = start_receiver();
 # A port on which nobody listens: bound, so that nobody else gets it, and never listened on.
 my $deaf = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Proto => 'tcp') or die "could not bind: $!";
 my $refused = 'http://127.0.0.1:' . $deaf->sockport;
-
-setlocale(LC_TIME, 'C');
-my $date = strftime('%a, %d %b %Y %H:%M:%S GMT', gmtime(time + 6));
-$date =~ s/ /%20/g;
 
 my $twice = q('{100ms,100ms}');
 my $once  = q('{}');
@@ -52,7 +47,7 @@ my %case = (
 	'503 under retry_on 500' => { path => '/x/on/status/503', reason => 'permanent', class => 'status', status => 503, schedule => $twice, retry_on => q('500') },
 	'Retry-After in seconds' => { path => '/script/c/503,200?retry_after=2', state => 'succeeded', status => 200, schedule => $twice, attempts => 2, wait => 2 },
 	'Retry-After on 429'  => { path => '/script/d/429,200?retry_after=1', state => 'succeeded', status => 200, schedule => $twice, attempts => 2, wait => 1 },
-	'Retry-After as a date' => { path => "/script/e/503,200?retry_after=$date", state => 'succeeded', status => 200, schedule => $twice, attempts => 2, wait => 1.5 },
+	'Retry-After as a date' => { path => '/script/e/503,200?retry_after=in3', state => 'succeeded', status => 200, schedule => $twice, attempts => 2, wait => 1.5 },
 	'Retry-After on 500 is not honoured' => { path => '/script/f/500,200?retry_after=60', state => 'succeeded', status => 200, schedule => $twice, attempts => 2 },
 	'Retry-After, broken' => { path => '/script/g/503,200?retry_after=soon%20-1%209999999999999999999', state => 'succeeded', status => 200, schedule => $twice, attempts => 2 },
 	'no answer'           => { path => '/hang',         reason => 'exhausted', class => 'timeout', timeout => q('500ms') },

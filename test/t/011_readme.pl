@@ -173,10 +173,21 @@ for my $file (@files)
 
 my $common = slurp_file("$root/test/lib/common.sh");
 my %command = (
+	'make bench'   => sub { like(slurp_file("$root/Makefile"), qr{^bench:\n\t\$\(srcdir\)/test/bench/run$}m, 'make bench runs test/bench/run') },
 	'./test/demo'  => \&check_demo,
 	'./test/check' => sub { pass('test/check is what runs this') },
 	'make'         => sub { like($common, qr/\bas_user make -j/, 'test/check runs make') },
 	'make install' => sub { like($common, qr/\bmake .*\binstall\b/, 'test/check runs make install') });
+
+# What takes an hour is not run here; but its words are the benchmark's own.
+sub check_bench
+{
+	my ($line) = @_;
+	my @words = split ' ', $line =~ s/ >.*//r =~ s{^test/bench/run ?}{}r;
+	my ($usage, $error) = run_command(["$root/test/bench/run", '--help']);
+	is_deeply([ grep { index($usage, $_) < 0 } @words ], [], 'test/bench/run knows what is named');
+	return;
+}
 
 sub check_packages
 {
@@ -209,7 +220,8 @@ for my $file (@files)
 	my $name = $file =~ s{^\Q$root\E/}{}r;
 	for my $line (grep { /\S/ } map { s/\s+#.*//r } map { split /\n/ } blocks(slurp_file($file), 'sh'))
 	{
-		my $check = $command{$line} // ($line =~ /^apt-get install / ? \&check_packages : undef);
+		my $check = $command{$line} // 
+		  ($line =~ /^apt-get install / ? \&check_packages : $line =~ m{^test/bench/run } ? \&check_bench : undef);
 		ok($check, "$name: \"$line\" is a command that is tested") and $check->($line);
 	}
 }

@@ -90,7 +90,7 @@ for my $n (1 .. EVENTS)
 }
 wait_until(sub { queue_is_empty($node) }, 'an empty queue');
 is(scalar @{ [ $receiver->requests('/x/well/ok') ] }, EVENTS, 'beside look-ups that hang, others are delivered');
-is(value($node, q{SELECT count(*) FROM webhooks.dead_letters WHERE error_class = 'timeout' AND last_error LIKE 'Resolving timed out%'}),
+is(value($node, q{SELECT count(*) FROM webhooks.dead_letters WHERE error_class = 'dns' AND last_error LIKE 'Resolving timed out%'}),
 	NAMES, 'and those time out');
 
 # One look-up for all who wait
@@ -100,7 +100,7 @@ is(value($node, q{SELECT count(*) FROM webhooks.dead_letters WHERE error_class =
 	register_endpoint($node, url('dead.names.test', '/x/dead/ok'), event_types => q('{dead}'), retry_schedule => q('{}'));
 	value($node, q{SELECT count(webhooks.dispatch('dead', '{}')) FROM generate_series(1, 32)});
 	wait_until(sub { queue_is_empty($node) }, 'an empty queue');
-	is(value($node, q{SELECT count(*) FROM webhooks.delivery_log WHERE event_type = 'dead' AND error_class = 'timeout'}), 32, 'a dead name: each delivery fails');
+	is(value($node, q{SELECT count(*) FROM webhooks.delivery_log WHERE event_type = 'dead' AND error_class = 'dns'}), 32, 'a dead name: each delivery fails');
 	cmp_ok(looked_up('dead.names.test'), '<=', 2, 'but it is not asked for by each');
 	my $status = wait_for_state($node, dispatch($node, 'dead', '{}', endpoint_ids => sprintf q(ARRAY['%s']::uuid[]),
 		(register_endpoint($node, url('none.names.test', '/'), event_types => q('{none}'), retry_schedule => q('{}')))[0]), 'dead_letter');

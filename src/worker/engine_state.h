@@ -1,0 +1,104 @@
+/*
+ * The engine's state, for the files that the engine is made of: engine (the loop), shards, hand
+ * (what is in hand, and how it is sent) and results. For them alone.
+ */
+#ifndef WH_WORKER_ENGINE_STATE_H
+#define WH_WORKER_ENGINE_STATE_H
+
+#include "postgres.h"
+
+#include "lib/ilist.h"
+#include "settings.h"
+#include "shmem.h"
+#include "storage/latch.h"
+#include "worker/engine.h"
+#include "worker/queue.h"
+#include "worker/scheduler.h"
+#include "worker/sender.h"
+
+#define WH_FAILURE_WAIT_MS 1000 /* after a transaction failed */
+#define WH_FLUSH_COUNT 256		/* results recorded at once, unless they wait longer than: */
+#define WH_FLUSH_MS 10
+
+struct WhEngine
+{
+	WhEngineOptions options;
+	MemoryContext context;
+	WhSender   *sender;
+	WhQueue		queue;			/* with the scheduler and what is in hand */
+	WaitEventSet *wait_set;
+	WhEngineCounts counts;
+	int64		started;		/* requests, ever */
+	bool		draining;
+	bool		no_extension;
+
+	uint64		wanted;			/* shards */
+	uint64		owned;
+	int			shard_in_hand[WH_SHARDS];
+	TimestampTz acquire_at;
+
+	int			in_hand;
+	int			in_flight;		/* in hand and without an answer */
+	dlist_head	taken;			/* in hand by the fetch that runs; empty between fetches */
+	dlist_head	results;		/* in hand and answered: to be recorded */
+	int			result_count;
+	TimestampTz results_since;
+	TimestampTz record_not_before;
+	int			record_limit;	/* results of one record; small while recording is hindered */
+	dlist_head	stuck;			/* in hand and answered, but could not be recorded: tried again one
+								 * by one */
+	TimestampTz stuck_at;
+	TimestampTz fetch_not_before;
+	int			fetch_limit;	/* rows of one fetch; small while fetching is hindered */
+	TimestampTz starved_at;		/* last */
+
+	bool		look_wanted;
+	bool		looking;		/* a look is under way */
+	pg_uuid_t	looked;			/* the last endpoint it came to */
+	int64		look_cost_us;	/* so far */
+	TimestampTz look_at;		/* the slow look */
+	TimestampTz look_not_before;
+	TimestampTz maintain_at;
+
+	int			free_indexes[WH_IN_FLIGHT_MAX];
+	int			free_index_count;
+	WhWake		wakes[WH_WAKES_MAX];
+};
+
+static inline TimestampTz
+wh_later(TimestampTz at, int64 ms)
+{
+	return at + ms * 1000;
+}
+
+/* Takes note of how a transaction ended; *not_before is set when it is to be tried again later. */
+extern void wh_engine_note(WhEngine *engine, WhTransactionResult result, TimestampTz *not_before);
+
+/* Gives up the shards that are no longer wanted and of which nothing is in hand. */
+extern void wh_shards_release(WhEngine *engine);
+
+/* Takes those wanted that are free, when it is time to try. */
+extern void wh_shards_acquire(WhEngine *engine, TimestampTz now);
+extern void wh_shards_release_all(WhEngine *engine);
+extern bool wh_shards_serve_first(const WhEngine *engine);
+
+/* Fetches what is due and there is room for, and sends it. */
+extern void wh_hand_fill(WhEngine *engine, TimestampTz now);
+extern WhRoom wh_hand_room(const WhEngine *engine);
+
+/* Takes in a request that is over. */
+extern void wh_hand_receive(WhEngine *engine, WhDelivery *delivery);
+
+/* It is over and done with; frees it. */
+extern void wh_hand_leave(WhEngine *engine, WhDelivery *delivery);
+
+/* That the delivery's endpoint may have something due then. */
+extern WhWake wh_wake_for(const WhDelivery *delivery, TimestampTz due_at);
+
+/* Records what came back, when there is enough of it or it has waited long enough. */
+extern void wh_results_record(WhEngine *engine, TimestampTz now);
+
+/* Tries again what could not be recorded. */
+extern void wh_results_record_stuck(WhEngine *engine, TimestampTz now);
+
+#endif

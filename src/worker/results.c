@@ -1,0 +1,142 @@
+/*
+ * What came back is recorded in batches. A result that cannot be recorded stays in hand and is
+ * tried again: it is neither lost nor re-sent.
+ */
+#include "postgres.h"
+
+#include "utils/timestamp.h"
+#include "worker/engine_state.h"
+
+#define STUCK_WAIT_MS 10000		/* between tries to record what could not be recorded */
+
+/* The delivery's lane goes on, or waits for its retry. */
+static void
+free_lane(WhEngine *e, WhDelivery *d)
+{
+	WhWake		wake;
+
+	if (d->lane == NULL)
+		return;
+	if (d->verdict.outcome == WH_RETRYING)
+	{
+		d->lane->head_due_at = d->next_attempt_at;
+		wh_lane_set(d->lane, WH_LANE_WAITING);
+	}
+	else if (wh_lane_end(d->lane, &d->delivery_id))
+	{
+		wake = wh_wake_for(d, GetCurrentTimestamp());
+		wh_scheduler_wake(e->queue.scheduler, &wake);
+	}
+}
+
+static void
+complete(WhEngine *e, WhDelivery *d)
+{
+	WhWake		wake;
+
+	e->counts.attempted++;
+	switch (d->verdict.outcome)
+	{
+		case WH_SUCCEEDED:
+			e->counts.succeeded++;
+			break;
+		case WH_RETRYING:
+			e->counts.retried++;
+			wake = wh_wake_for(d, d->next_attempt_at);
+			wh_scheduler_wake(e->queue.scheduler, &wake);
+			break;
+		case WH_DEAD_LETTER:
+			e->counts.dead_lettered++;
+			break;
+		case WH_CANCELLED:
+			break;
+	}
+	free_lane(e, d);
+	wh_hand_leave(e, d);
+}
+
+static WhTransactionResult
+record(WhEngine *e, WhDelivery **batch, int count)
+{
+	WhTransactionResult result;
+
+	/* a request that was made must not be forgotten because the server is stopping */
+	wh_transaction_hold_sigterm(true);
+	result = wh_queue_record(&e->queue, batch, count);
+	wh_transaction_hold_sigterm(false);
+
+	if (result == WH_TRANSACTION_DONE)
+		for (int i = 0; i < count; i++)
+			complete(e, batch[i]);
+	return result;
+}
+
+static void
+record_singly(WhEngine *e, WhDelivery **batch, int count)
+{
+	for (int i = 0; i < count && !e->no_extension; i++)
+	{
+		switch (record(e, &batch[i], 1))
+		{
+			case WH_TRANSACTION_DONE:
+				break;
+			case WH_TRANSACTION_FAILED:
+			case WH_TRANSACTION_HINDERED:
+				dlist_push_tail(&e->stuck, &batch[i]->node);
+				e->stuck_at = wh_later(GetCurrentTimestamp(), STUCK_WAIT_MS);
+				break;
+			case WH_TRANSACTION_NO_EXTENSION:
+				e->no_extension = true;
+				break;
+		}
+	}
+}
+
+void
+wh_results_record(WhEngine *e, TimestampTz now)
+{
+	while (e->result_count > 0 && !e->no_extension && now >= e->record_not_before &&
+		   (e->result_count >= WH_FLUSH_COUNT || e->in_flight == 0 ||
+			now >= wh_later(e->results_since, WH_FLUSH_MS)))
+	{
+		WhDelivery *batch[WH_FLUSH_COUNT];
+		int			count = 0;
+
+		while (count < e->record_limit && !dlist_is_empty(&e->results))
+			batch[count++] = dlist_container(WhDelivery, node, dlist_pop_head_node(&e->results));
+		e->result_count -= count;
+
+		switch (record(e, batch, count))
+		{
+			case WH_TRANSACTION_DONE:
+				e->record_limit = Min(WH_FLUSH_COUNT, 2 * e->record_limit);
+				break;
+			case WH_TRANSACTION_FAILED:
+				record_singly(e, batch, count);
+				break;
+			case WH_TRANSACTION_HINDERED:
+				e->record_limit = Max(1, count / 2);	/* it may be the memory they take */
+				for (int i = 0; i < count; i++)
+					dlist_push_tail(&e->results, &batch[i]->node);
+				e->result_count += count;
+				e->record_not_before = wh_later(GetCurrentTimestamp(), WH_FAILURE_WAIT_MS);
+				return;
+			case WH_TRANSACTION_NO_EXTENSION:
+				e->no_extension = true;
+				break;
+		}
+	}
+}
+
+void
+wh_results_record_stuck(WhEngine *e, TimestampTz now)
+{
+	WhDelivery *batch[WH_IN_FLIGHT_MAX];
+	int			count = 0;
+
+	if (dlist_is_empty(&e->stuck) || now < e->stuck_at)
+		return;
+	while (!dlist_is_empty(&e->stuck))
+		batch[count++] = dlist_container(WhDelivery, node, dlist_pop_head_node(&e->stuck));
+	record_singly(e, batch, count);
+}
