@@ -26,7 +26,8 @@
 #include "utils/snapmgr.h"
 
 #define TENANT_ID_MAX 256		/* with the NUL */
-#define CACHED_MAX 100000		/* past that the cache starts afresh */
+#define ENDPOINTS_CACHED_MAX 100000 /* with more than that, a further tenant makes all others go */
+#define MATCHED_MAX 200000		/* takers of all types; past that they are found anew */
 
 typedef struct Subscription
 {
@@ -36,14 +37,25 @@ typedef struct Subscription
 	char	  **patterns;
 } Subscription;
 
+/* A pattern without a "*", and who has it. */
+typedef struct ExactPattern
+{
+	const char *event_type;
+	int			item;
+} ExactPattern;
+
 typedef struct Tenant
 {
 	char		tenant_id[TENANT_ID_MAX];	/* hash key: first */
 	int			count;
 	Subscription *items;
+	int			exact_count;
+	ExactPattern *exact;		/* by event type */
+	int			wildcard_count;
+	int		   *wildcards;		/* items that have a pattern with a "*", in order */
 } Tenant;
 
-/* Who takes events of one type: found once by going through all of the tenant's patterns. */
+/* Who takes events of one type: found once, whether or not anybody does. */
 typedef struct MatchKey
 {
 	const Tenant *tenant;
@@ -57,10 +69,12 @@ typedef struct Match
 	WhSubscriber *subscribers;
 } Match;
 
-static MemoryContext cache_context = NULL;
+static MemoryContext tenants_context = NULL;
+static MemoryContext matches_context = NULL;
 static HTAB *tenants = NULL;	/* of Tenant; NULL: nothing cached */
-static HTAB *matches = NULL;	/* of Match */
-static int	cached = 0;			/* endpoints in both */
+static HTAB *matches = NULL;	/* of Match; NULL: the same */
+static int	cached = 0;			/* endpoints, and tenants without any */
+static int	matched = 0;		/* takers, and types without any */
 static bool stale = false;
 static Oid	endpoints_relid = InvalidOid;
 
@@ -72,29 +86,42 @@ on_relcache_invalidation(Datum arg, Oid relid)
 }
 
 static HTAB *
-create_hash(const char *name, Size key_size, Size entry_size, int flags)
+create_hash(const char *name, HASHCTL ctl, int flags)
 {
-	HASHCTL		ctl = {.keysize = key_size, .entrysize = entry_size, .hcxt = cache_context};
-
 	return hash_create(name, 16, &ctl, HASH_ELEM | HASH_CONTEXT | flags);
+}
+
+static void
+forget_matches(void)
+{
+	matches = NULL;				/* until it is there again */
+	MemoryContextReset(matches_context);
+	matched = 0;
+	matches = create_hash("webhooks matches",
+						  (HASHCTL) {.keysize = sizeof(MatchKey), .entrysize = sizeof(Match),
+						  .hcxt = matches_context}, HASH_BLOBS);
 }
 
 static void
 start_afresh(void)
 {
-	if (cache_context == NULL)
+	if (matches_context == NULL)
 	{
-		cache_context = AllocSetContextCreate(CacheMemoryContext, "webhooks subscriptions",
-											  ALLOCSET_DEFAULT_SIZES);
+		tenants_context = AllocSetContextCreate(CacheMemoryContext, "webhooks subscriptions",
+												ALLOCSET_DEFAULT_SIZES);
+		matches_context = AllocSetContextCreate(CacheMemoryContext, "webhooks matches",
+												ALLOCSET_DEFAULT_SIZES);
 		CacheRegisterRelcacheCallback(on_relcache_invalidation, (Datum) 0);
 	}
 	tenants = NULL;				/* until all of it is there again */
-	MemoryContextReset(cache_context);
+	MemoryContextReset(tenants_context);
 	endpoints_relid = wh_table("endpoints");
 	stale = false;
 	cached = 0;
-	matches = create_hash("webhooks matches", sizeof(MatchKey), sizeof(Match), HASH_BLOBS);
-	tenants = create_hash("webhooks tenants", TENANT_ID_MAX, sizeof(Tenant), HASH_STRINGS);
+	forget_matches();
+	tenants = create_hash("webhooks tenants",
+						  (HASHCTL) {.keysize = TENANT_ID_MAX, .entrysize = sizeof(Tenant),
+						  .hcxt = tenants_context}, HASH_STRINGS);
 }
 
 static WhOrdering
@@ -107,17 +134,25 @@ read_ordering(HeapTuple tuple, TupleDesc desc)
 		strcmp(ordering, "key") == 0 ? WH_ORDERING_KEY : WH_ORDERING_NONE;
 }
 
+static bool
+is_enabled(HeapTuple tuple, TupleDesc desc)
+{
+	bool		isnull;
+	char	   *state = TextDatumGetCString(heap_getattr(tuple, ENDPOINTS_STATE, desc, &isnull));
+
+	return strcmp(state, "disabled") != 0;
+}
+
 static void
 read_subscription(Subscription *item, HeapTuple tuple, TupleDesc desc)
 {
 	bool		isnull;
 	Datum	   *patterns;
-	char	   *state = TextDatumGetCString(heap_getattr(tuple, ENDPOINTS_STATE, desc, &isnull));
 
 	item->subscriber.endpoint_id =
 		*DatumGetUUIDP(heap_getattr(tuple, ENDPOINTS_ENDPOINT_ID, desc, &isnull));
 	item->subscriber.ordering = read_ordering(tuple, desc);
-	item->enabled = strcmp(state, "disabled") != 0;
+	item->enabled = is_enabled(tuple, desc);
 	deconstruct_array(DatumGetArrayTypeP(heap_getattr(tuple, ENDPOINTS_EVENT_TYPES, desc, &isnull)),
 					  TEXTOID, -1, false, TYPALIGN_INT, &patterns, NULL, &item->pattern_count);
 	item->patterns = palloc(item->pattern_count * sizeof(char *));
@@ -125,10 +160,43 @@ read_subscription(Subscription *item, HeapTuple tuple, TupleDesc desc)
 		item->patterns[i] = TextDatumGetCString(patterns[i]);
 }
 
+static int
+compare_exact(const void *a, const void *b)
+{
+	return strcmp(((const ExactPattern *) a)->event_type, ((const ExactPattern *) b)->event_type);
+}
+
+/* So that the takers of a type are found without going through all patterns of the tenant. */
+static void
+index_patterns(Tenant *tenant)
+{
+	int			patterns = 0;
+
+	for (int i = 0; i < tenant->count; i++)
+		patterns += tenant->items[i].pattern_count;
+	tenant->exact = palloc_extended(Max(1, patterns) * sizeof(ExactPattern), MCXT_ALLOC_HUGE);
+	tenant->wildcards = palloc_extended(Max(1, tenant->count) * sizeof(int), MCXT_ALLOC_HUGE);
+	tenant->exact_count = tenant->wildcard_count = 0;
+	for (int i = 0; i < tenant->count; i++)
+	{
+		const Subscription *item = &tenant->items[i];
+		bool		wildcard = false;
+
+		for (int p = 0; p < item->pattern_count; p++)
+			if (strchr(item->patterns[p], '*'))
+				wildcard = true;
+			else
+				tenant->exact[tenant->exact_count++] = (ExactPattern) {item->patterns[p], i};
+		if (wildcard)
+			tenant->wildcards[tenant->wildcard_count++] = i;
+	}
+	qsort(tenant->exact, tenant->exact_count, sizeof(ExactPattern), compare_exact);
+}
+
 static void
 load(const char *tenant_id, Tenant *tenant)
 {
-	MemoryContext before = MemoryContextSwitchTo(cache_context);
+	MemoryContext before = MemoryContextSwitchTo(tenants_context);
 	Oid			index = wh_table("endpoints_tenant_id_idx");
 	Relation	rel = table_open(endpoints_relid, AccessShareLock);
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
@@ -154,6 +222,7 @@ load(const char *tenant_id, Tenant *tenant)
 	systable_endscan(scan);
 	UnregisterSnapshot(snapshot);
 	table_close(rel, AccessShareLock);
+	index_patterns(tenant);
 	MemoryContextSwitchTo(before);
 }
 
@@ -164,17 +233,19 @@ find_tenant(const char *tenant_id)
 	Tenant		loaded;
 
 	AcceptInvalidationMessages();
-	if (tenants == NULL || stale || cached > CACHED_MAX)
+	if (tenants == NULL || matches == NULL || stale)
 		start_afresh();
 	tenant = hash_search(tenants, tenant_id, HASH_FIND, NULL);
 	if (tenant)
 		return tenant;
+	if (cached > ENDPOINTS_CACHED_MAX)
+		start_afresh();
 
 	/* entered when complete: an error on the way must not leave half of it */
 	load(tenant_id, &loaded);
+	strlcpy(loaded.tenant_id, tenant_id, TENANT_ID_MAX);
 	tenant = hash_search(tenants, tenant_id, HASH_ENTER, NULL);
-	tenant->count = loaded.count;
-	tenant->items = loaded.items;
+	*tenant = loaded;
 	cached += loaded.count + 1;
 	return tenant;
 }
@@ -190,18 +261,56 @@ takes(const Subscription *subscription, const char *event_type)
 	return false;
 }
 
+/* Where the type's exact patterns begin, or would. */
 static int
-count_takers(const Tenant *tenant, const char *event_type, WhSubscriber *subscribers)
+first_exact(const Tenant *tenant, const char *event_type)
 {
-	int			count = 0;
+	int			low = 0;
+	int			high = tenant->exact_count;
 
-	for (int i = 0; i < tenant->count; i++)
-		if (takes(&tenant->items[i], event_type))
-		{
-			if (subscribers)
-				subscribers[count] = tenant->items[i].subscriber;
-			count++;
-		}
+	while (low < high)
+	{
+		int			middle = low + (high - low) / 2;
+
+		if (strcmp(tenant->exact[middle].event_type, event_type) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+static int
+compare_ints(const void *a, const void *b)
+{
+	return *(const int *) a - *(const int *) b;
+}
+
+/* The tenant's endpoints that take the type, in their order, in the current context. */
+static int
+find_takers(const Tenant *tenant, const char *event_type, WhSubscriber **takers)
+{
+	int			first = first_exact(tenant, event_type);
+	int			last = first;
+	int			candidate_count;
+	int			count = 0;
+	int		   *candidates;
+
+	while (last < tenant->exact_count && strcmp(tenant->exact[last].event_type, event_type) == 0)
+		last++;
+	candidate_count = last - first + tenant->wildcard_count;
+	candidates = palloc_extended(Max(1, candidate_count) * sizeof(int), MCXT_ALLOC_HUGE);
+	memcpy(candidates, tenant->wildcards, tenant->wildcard_count * sizeof(int));
+	for (int i = first; i < last; i++)
+		candidates[tenant->wildcard_count + i - first] = tenant->exact[i].item;
+	qsort(candidates, candidate_count, sizeof(int), compare_ints);
+
+	*takers = palloc_extended(Max(1, candidate_count) * sizeof(WhSubscriber), MCXT_ALLOC_HUGE);
+	for (int i = 0; i < candidate_count; i++)
+		if ((i == 0 || candidates[i] != candidates[i - 1]) &&
+			takes(&tenant->items[candidates[i]], event_type))
+			(*takers)[count++] = tenant->items[candidates[i]].subscriber;
+	pfree(candidates);
 	return count;
 }
 
@@ -211,8 +320,6 @@ wh_subscribers(const char *tenant_id, const char *event_type, const WhSubscriber
 	const Tenant *tenant = find_tenant(tenant_id);
 	MatchKey	key;
 	Match	   *match;
-	int			count;
-	WhSubscriber *takers;
 
 	memset(&key, 0, sizeof(key));
 	key.tenant = tenant;
@@ -220,31 +327,50 @@ wh_subscribers(const char *tenant_id, const char *event_type, const WhSubscriber
 	match = hash_search(matches, &key, HASH_FIND, NULL);
 	if (match == NULL)
 	{
-		count = count_takers(tenant, event_type, NULL);
-		takers = MemoryContextAllocHuge(cache_context, Max(1, count) * sizeof(WhSubscriber));
-		(void) count_takers(tenant, event_type, takers);
+		MemoryContext before;
+		WhSubscriber *takers;
+		int			count;
+
+		if (matched > MATCHED_MAX)
+			forget_matches();
+		before = MemoryContextSwitchTo(matches_context);
+		count = find_takers(tenant, event_type, &takers);
 		match = hash_search(matches, &key, HASH_ENTER, NULL);
 		match->count = count;
 		match->subscribers = takers;
-		cached += count + 1;
+		matched += count + 1;
+		MemoryContextSwitchTo(before);
 	}
 	*subscribers = match->subscribers;
 	return match->count;
 }
 
+/* Read anew each time: who names endpoints names few, and their tenant may have very many. */
 WhEndpointStanding
 wh_endpoint_standing(const char *tenant_id, const pg_uuid_t *endpoint_id, WhSubscriber *subscriber)
 {
-	const Tenant *tenant = find_tenant(tenant_id);
+	Relation	rel = table_open(wh_table("endpoints"), AccessShareLock);
+	TupleDesc	desc = RelationGetDescr(rel);
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	WhEndpointStanding standing = WH_ENDPOINT_UNKNOWN;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	ScanKeyData key;
+	bool		isnull;
 
-	for (int i = 0; i < tenant->count; i++)
+	ScanKeyInit(&key, ENDPOINTS_ENDPOINT_ID, BTEqualStrategyNumber, F_UUID_EQ,
+				UUIDPGetDatum(endpoint_id));
+	scan = systable_beginscan(rel, wh_table("endpoints_pkey"), true, snapshot, 1, &key);
+	tuple = systable_getnext(scan);
+	if (tuple && strcmp(TextDatumGetCString(heap_getattr(tuple, ENDPOINTS_TENANT_ID, desc,
+														  &isnull)), tenant_id) == 0)
 	{
-		const Subscription *item = &tenant->items[i];
-
-		if (memcmp(&item->subscriber.endpoint_id, endpoint_id, UUID_LEN) != 0)
-			continue;
-		*subscriber = item->subscriber;
-		return item->enabled ? WH_ENDPOINT_ENABLED : WH_ENDPOINT_DISABLED;
+		subscriber->endpoint_id = *endpoint_id;
+		subscriber->ordering = read_ordering(tuple, desc);
+		standing = is_enabled(tuple, desc) ? WH_ENDPOINT_ENABLED : WH_ENDPOINT_DISABLED;
 	}
-	return WH_ENDPOINT_UNKNOWN;
+	systable_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	table_close(rel, AccessShareLock);
+	return standing;
 }
