@@ -29,7 +29,7 @@ struct WhSender
 	dlist_head	inbox;			/* finished */
 	bool		thread_waits;
 	bool		caller_waits;
-	bool		notified;		/* the event was, or is about to be, written */
+	bool		notified;		/* the event was written */
 	bool		stop;
 
 	/* the caller's */
@@ -105,22 +105,19 @@ static bool
 publish(WhSender *s, bool would_wait)
 {
 	uint64		one = 1;
-	bool		wake;
 	bool		may_wait;
 
 	pthread_mutex_lock(&s->lock);
 	move_all(&s->inbox, &s->finished);
-	wake = s->caller_waits && !dlist_is_empty(&s->inbox);
-	if (wake)
+	if (s->caller_waits && !dlist_is_empty(&s->inbox))
 	{
 		s->caller_waits = false;
 		s->notified = true;
+		(void) !write(s->finished_event, &one, sizeof(one));
 	}
 	may_wait = s->thread_waits = would_wait && dlist_is_empty(&s->outbox) && !s->stop;
 	pthread_mutex_unlock(&s->lock);
 	s->finished_count = 0;
-	if (wake)
-		(void) !write(s->finished_event, &one, sizeof(one));
 	return may_wait;
 }
 

@@ -317,6 +317,7 @@ wh_sockets_wake(WhSockets *s)
 static int
 wait_time_ms(WhSockets *s, int max_wait_ms)
 {
+	int64		now_ms = wh_monotonic_ms();
 	int64		ms = max_wait_ms < 0 ? PG_INT64_MAX : max_wait_ms;
 	dlist_iter	iter;
 
@@ -325,7 +326,7 @@ wait_time_ms(WhSockets *s, int max_wait_ms)
 		const WhPool *pool = dlist_container(WhPool, node, iter.cur);
 
 		if (pool->timer_ms >= 0)
-			ms = Min(ms, Max(0, pool->timer_ms - wh_monotonic_ms()));
+			ms = Min(ms, Max(0, pool->timer_ms - now_ms));
 	}
 	return ms == PG_INT64_MAX ? -1 : (int) Min(ms, PG_INT32_MAX);
 }

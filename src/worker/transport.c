@@ -428,11 +428,12 @@ wh_transport_start(WhTransport *t, WhRequest *request)
 static int
 wait_time_ms(const WhTransport *t, int max_wait_ms)
 {
+	int64		now_ms = wh_monotonic_ms();
 	int64		ms;
 
 	if (t->waiting_until_ms == PG_INT64_MAX)
 		return max_wait_ms;
-	ms = Max(0, t->waiting_until_ms - wh_monotonic_ms());
+	ms = Max(0, t->waiting_until_ms - now_ms);
 	return (int) (max_wait_ms < 0 ? Min(ms, PG_INT32_MAX) : Min(ms, max_wait_ms));
 }
 
