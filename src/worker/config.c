@@ -18,20 +18,21 @@
 static WhStatement config_statement = {
 	"SELECT n, e.state = 'active', e.tenant_id, e.url,"
 	/* libcurl takes "Name;" for a header without a value, and "Name:" for one to leave out */
-	" ARRAY(SELECT h.key || CASE WHEN btrim(h.value, E' \\t') = '' THEN ';' ELSE ': ' || h.value END"
-	"  FROM jsonb_each_text(e.headers) h),"
-	" ARRAY(SELECT s.secret FROM webhooks.endpoint_secrets s WHERE s.endpoint_id = e.endpoint_id"
-	"  ORDER BY s.expires_at DESC NULLS FIRST, s.created_at DESC),"
-	" ARRAY(SELECT coalesce(s.expires_at, 'infinity') FROM webhooks.endpoint_secrets s"
-	" WHERE s.endpoint_id = e.endpoint_id"
-	"  ORDER BY s.expires_at DESC NULLS FIRST, s.created_at DESC),"
+	" CASE WHEN e.headers = '{}' THEN '{}'::text[] ELSE ARRAY(SELECT h.key || CASE WHEN btrim(h.value, E' \\t') = '' THEN ';' ELSE ': ' || h.value END"
+	"  FROM jsonb_each_text(e.headers) h) END,"
+	" coalesce(s.secrets, '{}'::text[]), coalesce(s.expiries, '{}'::timestamptz[]),"
 	" CASE WHEN e.retry_schedule IS NOT NULL THEN"
 	"  ARRAY(SELECT (EXTRACT(epoch FROM w) * 1000)::bigint"
 	" FROM unnest(e.retry_schedule) WITH ORDINALITY u(w, i) ORDER BY i) END,"
 	" e.retry_on, (EXTRACT(epoch FROM e.timeout) * 1000)::integer, e.max_in_flight,"
 	" coalesce(e.rate_limit, 0)::double precision"
 	" FROM unnest($1) WITH ORDINALITY p(endpoint_id, n)"
-	" JOIN webhooks.endpoints e ON e.endpoint_id = p.endpoint_id",
+	" JOIN webhooks.endpoints e ON e.endpoint_id = p.endpoint_id"
+	" CROSS JOIN LATERAL (SELECT array_agg(o.secret) AS secrets,"
+	"   array_agg(coalesce(o.expires_at, 'infinity')) AS expiries"
+	"  FROM (SELECT x.secret, x.expires_at FROM webhooks.endpoint_secrets x"
+	"   WHERE x.endpoint_id = e.endpoint_id"
+	"   ORDER BY x.expires_at DESC NULLS FIRST, x.created_at DESC) o) s",
 	1, {UUIDARRAYOID}
 };
 

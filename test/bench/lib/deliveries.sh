@@ -62,10 +62,10 @@ drained()
 	[ "$(ask 'SELECT NOT EXISTS (SELECT FROM (SELECT FROM webhooks.queue ORDER BY delivery_id DESC LIMIT 1) q)')" = t ]
 }
 
-# CPU time of a process so far.
+# CPU time of a process so far, of all its threads.
 cpu_ms()
 {
-	awk '{ printf "%.1f", $1 / 1e6 }' "/proc/$1/schedstat"
+	cat "/proc/$1"/task/*/schedstat | awk '{ ns += $1 } END { printf "%.1f", ns / 1e6 }'
 }
 
 # Enables delivery until the queue is empty, and sets RATE to deliveries/s and CPU_US to the workers'
