@@ -3,9 +3,11 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "catalog/index.h"
 #include "catalog/namespace.h"
 #include "catalog/partition.h"
 #include "executor/executor.h"
@@ -25,6 +27,7 @@ struct WhInserter
 {
 	EState	   *estate;
 	ResultRelInfo *target;
+	bool		plain_indexes;	/* see has_plain_indexes */
 	int			count;			/* rows begun and not inserted */
 	int			slot_count;		/* slots made */
 	TupleTableSlot *slots[BATCH];
@@ -90,6 +93,60 @@ wh_open_partition(Relation parent, Datum key, LOCKMODE lockmode)
 	}
 }
 
+/*
+ * Whether all indexes are of columns, over all rows or over those in which a column is not NULL:
+ * then entries are made without the executor, which would compile the condition for each row. Of
+ * the extension's own indexes all are.
+ */
+static bool
+has_plain_indexes(const ResultRelInfo *target)
+{
+	for (int i = 0; i < target->ri_NumIndices; i++)
+	{
+		const IndexInfo *info = target->ri_IndexRelationInfo[i];
+		NullTest   *test = (NullTest *) (info->ii_Predicate ? linitial(info->ii_Predicate) : NULL);
+
+		if (info->ii_Expressions || info->ii_ExclusionOps || list_length(info->ii_Predicate) > 1 ||
+			!target->ri_IndexRelationDescs[i]->rd_index->indimmediate)
+			return false;
+		if (test && !(IsA(test, NullTest) && test->nulltesttype == IS_NOT_NULL && !test->argisrow &&
+					  IsA(test->arg, Var) && ((Var *) test->arg)->varattno > 0))
+			return false;
+	}
+	return true;
+}
+
+/* Whether the row belongs into a plain index. */
+static bool
+is_indexed(const IndexInfo *info, const TupleTableSlot *slot)
+{
+	const NullTest *test;
+
+	if (info->ii_Predicate == NIL)
+		return true;
+	test = linitial(info->ii_Predicate);
+	return !slot->tts_isnull[((const Var *) test->arg)->varattno - 1];
+}
+
+static void
+insert_plain_entries(ResultRelInfo *target, TupleTableSlot *slot)
+{
+	for (int i = 0; i < target->ri_NumIndices; i++)
+	{
+		Relation	index = target->ri_IndexRelationDescs[i];
+		IndexInfo  *info = target->ri_IndexRelationInfo[i];
+		Datum		values[INDEX_MAX_KEYS];
+		bool		nulls[INDEX_MAX_KEYS];
+
+		if (!info->ii_ReadyForInserts || !is_indexed(info, slot))
+			continue;
+		FormIndexDatum(info, slot, NULL, values, nulls);
+		(void) index_insert(index, values, nulls, &slot->tts_tid, target->ri_RelationDesc,
+							index->rd_index->indisunique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO,
+							false, info);
+	}
+}
+
 WhInserter *
 wh_inserter_open(Relation rel)
 {
@@ -106,6 +163,7 @@ wh_inserter_open(Relation rel)
 	inserter->target = makeNode(ResultRelInfo);
 	InitResultRelInfo(inserter->target, rel, 1, NULL, 0);
 	ExecOpenIndices(inserter->target, false);
+	inserter->plain_indexes = has_plain_indexes(inserter->target);
 	inserter->count = 0;
 	inserter->slot_count = 0;
 	return inserter;
@@ -129,8 +187,11 @@ flush(WhInserter *inserter)
 						   NULL);
 	for (int i = 0; i < inserter->count; i++)
 	{
-		(void) ExecInsertIndexTuples(inserter->target, inserter->slots[i], inserter->estate,
-									 false, false, NULL, NIL);
+		if (inserter->plain_indexes)
+			insert_plain_entries(inserter->target, inserter->slots[i]);
+		else
+			(void) ExecInsertIndexTuples(inserter->target, inserter->slots[i], inserter->estate,
+										 false, false, NULL, NIL);
 		ResetPerTupleExprContext(inserter->estate);
 	}
 	inserter->count = 0;
