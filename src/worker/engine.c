@@ -141,7 +141,7 @@ wait_time(WhEngine *e, long ms)
 
 	if (e->result_count > 0)
 		ms = until(now, Max(e->record_not_before,
-							e->in_flight == 0 ? now : wh_later(e->results_since, WH_FLUSH_MS)), ms);
+							e->in_flight == 0 ? now : e->record_at), ms);
 	if (!dlist_is_empty(&e->stuck))
 		ms = until(now, e->stuck_at, ms);
 	if (e->wanted & ~e->owned)

@@ -19,6 +19,7 @@
 #define WH_FAILURE_WAIT_MS 1000 /* after a transaction failed */
 #define WH_FLUSH_COUNT 256		/* results recorded at once, unless they wait longer than: */
 #define WH_FLUSH_MS 10
+#define WH_FLUSH_LANE_MS 1		/* the same of one that others wait for */
 
 struct WhEngine
 {
@@ -42,7 +43,7 @@ struct WhEngine
 	dlist_head	taken;			/* in hand by the fetch that runs; empty between fetches */
 	dlist_head	results;		/* in hand and answered: to be recorded */
 	int			result_count;
-	TimestampTz results_since;
+	TimestampTz record_at;		/* while there are results: when they have waited long enough */
 	TimestampTz record_not_before;
 	int			record_limit;	/* results of one record; small while recording is hindered */
 	dlist_head	stuck;			/* in hand and answered, but could not be recorded: tried again one

@@ -154,7 +154,9 @@ finish_delivery(WhEngine *e, WhDelivery *d)
 	wh_scheduler_place(e->queue.scheduler, d->endpoint, now);
 
 	if (e->result_count++ == 0)
-		e->results_since = now;
+		e->record_at = wh_later(now, WH_FLUSH_MS);
+	if (d->lane)
+		e->record_at = Min(e->record_at, wh_later(now, WH_FLUSH_LANE_MS));
 	dlist_push_tail(&e->results, &d->node);
 }
 

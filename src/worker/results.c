@@ -97,7 +97,7 @@ wh_results_record(WhEngine *e, TimestampTz now)
 {
 	while (e->result_count > 0 && !e->no_extension && now >= e->record_not_before &&
 		   (e->result_count >= WH_FLUSH_COUNT || e->in_flight == 0 ||
-			now >= wh_later(e->results_since, WH_FLUSH_MS)))
+			now >= e->record_at))
 	{
 		WhDelivery *batch[WH_FLUSH_COUNT];
 		int			count = 0;
