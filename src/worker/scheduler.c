@@ -388,39 +388,32 @@ tenant_is_crowded(const WhScheduler *s, const WhTenant *t, int places)
 		hash_get_num_entries(s->tenants) > 1;
 }
 
-/* An endpoint alone takes nothing from anybody either. */
-static bool
-endpoint_is_crowded(const WhScheduler *s, const WhEndpoint *e, int places)
-{
-	return e->in_flight >= places && hash_get_num_entries(s->endpoints) > 1;
-}
-
 static WhEndpoint *
-least_crowded(const WhScheduler *s, WhTenant *t, int places)
+least_crowded(WhTenant *t, int places)
 {
 	WhEndpoint *e;
 
 	if (pairingheap_is_empty(&t->crowded))
 		return NULL;
 	e = pairingheap_container(WhEndpoint, heap_node, pairingheap_first(&t->crowded));
-	return endpoint_is_crowded(s, e, places) ? NULL : e;
+	return e->in_flight < places ? e : NULL;
 }
 
 /* The tenant's endpoint whose turn it is, or NULL. */
 static WhEndpoint *
-first_of_tenant(const WhScheduler *s, WhTenant *t, int places)
+first_of_tenant(WhTenant *t, int places)
 {
 	while (!dlist_is_empty(&t->ready))
 	{
 		WhEndpoint *e = dlist_container(WhEndpoint, node, dlist_head_node(&t->ready));
 
-		if (!endpoint_is_crowded(s, e, places))
+		if (e->in_flight < places)
 			return e;
 		dlist_delete(&e->node);
 		e->place = WH_CROWDED;
 		pairingheap_add(&t->crowded, &e->heap_node);
 	}
-	return least_crowded(s, t, places);
+	return least_crowded(t, places);
 }
 
 /* The endpoint whose turn it is, or NULL. Its tenant is then the last. */
@@ -432,8 +425,7 @@ take_turn(WhScheduler *s, int places)
 	dlist_foreach(iter, &s->turns)
 	{
 		WhTenant   *t = dlist_container(WhTenant, node, iter.cur);
-		WhEndpoint *e = tenant_is_crowded(s, t, places) ? NULL :
-			first_of_tenant(s, t, places);
+		WhEndpoint *e = tenant_is_crowded(s, t, places) ? NULL : first_of_tenant(t, places);
 
 		if (e)
 		{
@@ -449,10 +441,8 @@ static int
 fair_part(const WhScheduler *s, const WhEndpoint *e, int places)
 {
 	const WhTenant *t = e->tenant;
-	int			rows = places;
+	int			rows = (places - e->in_flight + 1) / 2;
 
-	if (hash_get_num_entries(s->endpoints) > 1)
-		rows = (places - e->in_flight + 1) / 2;
 	if (hash_get_num_entries(s->tenants) > 1)
 		rows = Min(rows, (TENANT_FACTOR * places - t->in_hand - t->promised + TENANT_FACTOR) /
 				   (TENANT_FACTOR + 1));
@@ -505,7 +495,7 @@ wh_scheduler_next(WhScheduler *s, TimestampTz now, int places)
 		WhTenant   *t = dlist_container(WhTenant, node, iter.cur);
 
 		if (!tenant_is_crowded(s, t, places) &&
-			(!dlist_is_empty(&t->ready) || least_crowded(s, t, places)))
+			(!dlist_is_empty(&t->ready) || least_crowded(t, places)))
 			return now;
 	}
 	if (pairingheap_is_empty(s->waiting))
