@@ -126,7 +126,7 @@ wh_sql_replay_failed(PG_FUNCTION_ARGS)
 					   " (delivery_id, event_id, endpoint_id, due_at, attempts, lane)"
 					   " SELECT d.delivery_id, d.event_id, d.endpoint_id, clock_timestamp(), 0,"
 					   "  webhooks.lane(ep.ordering, ev.ordering_key)"
-					   " FROM dead d JOIN webhooks.events ev ON ev.event_id = d.event_id"
+					   " FROM dead d LEFT JOIN webhooks.events ev ON ev.event_id = d.event_id"
 					   " JOIN webhooks.endpoints ep ON ep.endpoint_id = d.endpoint_id"
 					   " ORDER BY d.delivery_id",
 					   3, arguments);
