@@ -557,7 +557,7 @@ wh_shmem_wake(Oid database, const WhWake *wakes, int count)
 		LWLockAcquire(slot->lock, LW_EXCLUSIVE);
 		for (int j = 0; j < count && slot->database == database; j++)
 		{
-			if ((slot->shards & (UINT64CONST(1) << wh_shard(&wakes[j].endpoint_id))) == 0)
+			if ((slot->shards & wh_shard_bit(wh_shard(&wakes[j].endpoint_id))) == 0)
 				continue;
 			told = true;
 			if (slot->wake_count < WH_WAKES_MAX)

@@ -66,6 +66,13 @@ extern uint64 wh_shmem_next_tick(uint64 tick);
 /* The shard of an endpoint, the same in every process and on every restart. */
 extern int	wh_shard(const pg_uuid_t *endpoint_id);
 
+/* A set of the one shard. */
+static inline uint64
+wh_shard_bit(int shard)
+{
+	return UINT64CONST(1) << shard;
+}
+
 /* Stands for a tenant where only turns are shared out: two tenants may have the same. */
 extern uint32 wh_tenant_hash(const char *tenant_id);
 

@@ -248,7 +248,8 @@ refuse_unsupported_arguments(FunctionCallInfo fcinfo)
 		DispatchArgument number;
 		const char *name;
 	}			unsupported[] = {
-		{IDEMPOTENCY_KEY, "idempotency_key"}, {COALESCE_KEY, "coalesce_key"}, {EXPIRES_AT, "expires_at"}, {HEADERS, "headers"}
+		{IDEMPOTENCY_KEY, "idempotency_key"}, {COALESCE_KEY, "coalesce_key"},
+		{EXPIRES_AT, "expires_at"}, {HEADERS, "headers"}
 	};
 
 	for (int i = 0; i < lengthof(unsupported); i++)

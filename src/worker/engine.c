@@ -71,7 +71,7 @@ take_wakes(WhEngine *e, TimestampTz now)
 	int			count = wh_slot_take_wakes(e->wakes, &overflow);
 
 	for (int i = 0; i < count; i++)
-		if (e->queue.shards & (UINT64CONST(1) << wh_shard(&e->wakes[i].endpoint_id)))
+		if (e->queue.shards & wh_shard_bit(wh_shard(&e->wakes[i].endpoint_id)))
 			wh_scheduler_wake(e->queue.scheduler, &e->wakes[i]);
 	if (overflow)
 		e->look_wanted = true;

@@ -9,17 +9,14 @@
 #include "postgres.h"
 
 #include "access/table.h"
-#include "access/tableam.h"
 #include "catalog/pg_type.h"
 #include "core/body.h"
 #include "executor/spi.h"
-#include "executor/tuptable.h"
 #include "tables.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/jsonb.h"
 #include "utils/rel.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "worker/config.h"
 #include "worker/queue.h"
@@ -41,19 +38,10 @@ typedef struct Fetch
 	void	   *state;
 	TimestampTz now;
 	Relation	events;
-	List	   *partitions;		/* of Reader: events' partitions read so far */
+	List	   *partitions;		/* of WhReader: events' partitions read so far */
 	StringInfoData payload;		/* scratch */
 	List	   *missing;		/* ids of rows without their event */
 } Fetch;
-
-/* For columns that cannot be NULL. */
-static Datum
-get(TupleTableSlot *slot, int column)
-{
-	bool		isnull;
-
-	return slot_getattr(slot, column, &isnull);
-}
 
 
 /* ---- events ---- */
@@ -103,9 +91,9 @@ read_event(Fetch *fetch, const pg_uuid_t *event_id)
 static WhDelivery *
 make_delivery(Fetch *fetch, WhEndpoint *endpoint, TupleTableSlot *row, TupleTableSlot *event)
 {
-	char	   *event_type = TextDatumGetCString(get(event, EVENTS_EVENT_TYPE));
-	Jsonb	   *payload = DatumGetJsonbP(get(event, EVENTS_PAYLOAD));
-	int64		occurred_at_us = DatumGetTimestampTz(get(event, EVENTS_OCCURRED_AT)) +
+	char	   *event_type = TextDatumGetCString(wh_slot_get(event, EVENTS_EVENT_TYPE));
+	Jsonb	   *payload = DatumGetJsonbP(wh_slot_get(event, EVENTS_PAYLOAD));
+	int64		occurred_at_us = DatumGetTimestampTz(wh_slot_get(event, EVENTS_OCCURRED_AT)) +
 		UNIX_EPOCH_US;
 	StringInfo	text = &fetch->payload;
 	WhDelivery *d;
@@ -119,9 +107,9 @@ make_delivery(Fetch *fetch, WhEndpoint *endpoint, TupleTableSlot *row, TupleTabl
 	d->request.body = d->body;
 	d->request.body_len = wh_body_standard(d->body, event_type, occurred_at_us,
 										   text->data, text->len);
-	d->delivery_id = *DatumGetUUIDP(get(row, QUEUE_DELIVERY_ID));
-	d->event_id = *DatumGetUUIDP(get(row, QUEUE_EVENT_ID));
-	d->attempt = DatumGetInt32(get(row, QUEUE_ATTEMPTS)) + 1;
+	d->delivery_id = *DatumGetUUIDP(wh_slot_get(row, QUEUE_DELIVERY_ID));
+	d->event_id = *DatumGetUUIDP(wh_slot_get(row, QUEUE_EVENT_ID));
+	d->attempt = DatumGetInt32(wh_slot_get(row, QUEUE_ATTEMPTS)) + 1;
 	d->row = row->tts_tid;
 	d->endpoint = endpoint;
 	return d;
@@ -177,8 +165,8 @@ take_row(Fetch *fetch, WhEndpoint *e, WhLane *lane, TupleTableSlot *row)
 	WhQueue    *queue = fetch->queue;
 	TupleTableSlot *event;
 
-	queue->reading = *DatumGetUUIDP(get(row, QUEUE_DELIVERY_ID));
-	event = read_event(fetch, DatumGetUUIDP(get(row, QUEUE_EVENT_ID)));
+	queue->reading = *DatumGetUUIDP(wh_slot_get(row, QUEUE_DELIVERY_ID));
+	event = read_event(fetch, DatumGetUUIDP(wh_slot_get(row, QUEUE_EVENT_ID)));
 	if (event)
 	{
 		WhDelivery *d = make_delivery(fetch, e, row, event);
@@ -226,7 +214,7 @@ take_first(Fetch *fetch, WhLane *lane)
 		wh_lane_drop(lane);
 		return false;
 	}
-	lane->head_due_at = DatumGetTimestampTz(get(row, QUEUE_DUE_AT));
+	lane->head_due_at = DatumGetTimestampTz(wh_slot_get(row, QUEUE_DUE_AT));
 	if (lane->head_due_at <= fetch->now && take_row(fetch, lane->endpoint, lane, row))
 	{
 		wh_lane_set(lane, WH_LANE_BUSY);
@@ -250,8 +238,8 @@ take_in_lane(Fetch *fetch, WhEndpoint *e, int64 number)
 	}
 	if (!take_first(fetch, lane))
 		return false;
-	if (memcmp(DatumGetUUIDP(get(fetch->lanes->slot, QUEUE_DELIVERY_ID)), &e->cursor.delivery_id,
-			   UUID_LEN) != 0)
+	if (memcmp(DatumGetUUIDP(wh_slot_get(fetch->lanes->slot, QUEUE_DELIVERY_ID)),
+			   &e->cursor.delivery_id, UUID_LEN) != 0)
 		wh_lane_note_more(lane, &e->cursor.delivery_id);
 	return true;
 }
@@ -306,14 +294,14 @@ read_endpoint(Fetch *fetch, WhPick *pick)
 		}
 		if (!wh_reader_next(queue))
 			break;
-		due_at = DatumGetTimestampTz(get(queue->slot, QUEUE_DUE_AT));
+		due_at = DatumGetTimestampTz(wh_slot_get(queue->slot, QUEUE_DUE_AT));
 		if (due_at > fetch->now)
 		{
 			e->next_at = due_at;
 			break;
 		}
 		e->cursor.due_at = due_at;
-		e->cursor.delivery_id = *DatumGetUUIDP(get(queue->slot, QUEUE_DELIVERY_ID));
+		e->cursor.delivery_id = *DatumGetUUIDP(wh_slot_get(queue->slot, QUEUE_DELIVERY_ID));
 		taken += take_at_cursor(fetch, e);
 	}
 }

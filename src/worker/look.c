@@ -72,8 +72,8 @@ find_tenant(Look *look, WhWake *wake)
 	index_rescan(look->endpoints->scan, &key, 1, NULL, 0);
 	if (!wh_reader_next(look->endpoints))
 		return false;
-	wake->tenant = wh_tenant_hash(TextDatumGetCString(wh_reader_get(look->endpoints,
-																	ENDPOINTS_TENANT_ID)));
+	wake->tenant = wh_tenant_hash(TextDatumGetCString(wh_slot_get(look->endpoints->slot,
+																  ENDPOINTS_TENANT_ID)));
 	return true;
 }
 
@@ -81,7 +81,7 @@ find_tenant(Look *look, WhWake *wake)
 static bool
 is_known(const Look *look, const pg_uuid_t *endpoint_id)
 {
-	return (look->queue->shards & (UINT64CONST(1) << wh_shard(endpoint_id))) == 0 ||
+	return (look->queue->shards & wh_shard_bit(wh_shard(endpoint_id))) == 0 ||
 		wh_scheduler_at_work(look->queue->scheduler, endpoint_id, look->now);
 }
 

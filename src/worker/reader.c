@@ -37,9 +37,9 @@ wh_reader_next(WhReader *reader)
 }
 
 Datum
-wh_reader_get(WhReader *reader, int column)
+wh_slot_get(TupleTableSlot *slot, int column)
 {
 	bool		isnull;
 
-	return slot_getattr(reader->slot, column, &isnull);
+	return slot_getattr(slot, column, &isnull);
 }

@@ -27,7 +27,7 @@ extern void wh_reader_close(WhReader *reader);
 /* Reads the next row into slot. */
 extern bool wh_reader_next(WhReader *reader);
 
-/* Of the row found; for columns that cannot be NULL. */
-extern Datum wh_reader_get(WhReader *reader, int column);
+/* A column of a row, for those that cannot be NULL. */
+extern Datum wh_slot_get(TupleTableSlot *slot, int column);
 
 #endif

@@ -531,6 +531,6 @@ wh_scheduler_drop_shards(WhScheduler *s, uint64 shards)
 
 	hash_seq_init(&scan, s->endpoints);
 	while ((e = hash_seq_search(&scan)) != NULL)
-		if (shards & (UINT64CONST(1) << wh_shard(&e->endpoint_id)))
+		if (shards & wh_shard_bit(wh_shard(&e->endpoint_id)))
 			forget(s, e);
 }

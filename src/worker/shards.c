@@ -22,12 +22,6 @@ shard_lock(int shard)
 	return tag;
 }
 
-static uint64
-shard_bit(int shard)
-{
-	return UINT64CONST(1) << shard;
-}
-
 void
 wh_shards_release(WhEngine *e)
 {
@@ -37,10 +31,10 @@ wh_shards_release(WhEngine *e)
 	{
 		LOCKTAG		tag = shard_lock(shard);
 
-		if ((e->owned & ~e->wanted & shard_bit(shard)) == 0 || e->shard_in_hand[shard] > 0)
+		if ((e->owned & ~e->wanted & wh_shard_bit(shard)) == 0 || e->shard_in_hand[shard] > 0)
 			continue;
 		LockRelease(&tag, ExclusiveLock, true);
-		released |= shard_bit(shard);
+		released |= wh_shard_bit(shard);
 	}
 	if (released == 0)
 		return;
@@ -62,9 +56,9 @@ wh_shards_acquire(WhEngine *e, TimestampTz now)
 	{
 		LOCKTAG		tag = shard_lock(shard);
 
-		if ((e->wanted & ~e->owned & shard_bit(shard)) &&
+		if ((e->wanted & ~e->owned & wh_shard_bit(shard)) &&
 			LockAcquire(&tag, ExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL)
-			e->owned |= shard_bit(shard);
+			e->owned |= wh_shard_bit(shard);
 	}
 	if (e->owned == before)
 		return;
@@ -89,7 +83,7 @@ wh_engine_want(WhEngine *e, uint64 shards)
 bool
 wh_shards_serve_first(const WhEngine *e)
 {
-	return (e->queue.shards & shard_bit(0)) != 0;
+	return (e->queue.shards & wh_shard_bit(0)) != 0;
 }
 
 void
@@ -99,7 +93,7 @@ wh_shards_release_all(WhEngine *e)
 	{
 		LOCKTAG		tag = shard_lock(shard);
 
-		if (e->owned & shard_bit(shard))
+		if (e->owned & wh_shard_bit(shard))
 			LockRelease(&tag, ExclusiveLock, true);
 	}
 	e->owned = 0;

@@ -73,16 +73,15 @@ extern bool wh_transport_drive(WhTransport *transport, int max_wait_ms);
 /* The next finished request, or NULL. */
 extern WhRequest *wh_transport_finished(WhTransport *transport);
 
+/* The three functions that another thread may call: */
+
 /*
- * The three functions that another thread may call.
- *
  * How many requests may be under way: less than wanted while descriptors are short, and more again
  * later. With more than that under way, those without a connection would end with starved set.
  */
 extern int	wh_transport_capacity(const WhTransport *transport);
 
 /*
- *
  * Takes over changed settings: for requests started from now on, and address rules also for
  * connections kept open. False when out of memory: it goes on with the old ones.
  */

@@ -57,7 +57,7 @@ share(const WhWorkerTask *task)
 		return 0;
 	for (int s = 0; s < WH_SHARDS; s++)
 		if (owner(s, running) == task->number)
-			shards |= UINT64CONST(1) << s;
+			shards |= wh_shard_bit(s);
 	return shards;
 }
 
