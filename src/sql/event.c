@@ -1,0 +1,247 @@
+/*
+ * One event row and a queue row for each endpoint that takes it, in the caller's transaction,
+ * without SQL: it is done once for every change an application makes.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "catalog/pg_type.h"
+#include "core/id.h"
+#include "id.h"
+#include "settings.h"
+#include "sql/event.h"
+#include "sql/order.h"
+#include "sql/session.h"
+#include "tables.h"
+#include "utils/builtins.h"
+#include "wake.h"
+
+struct WhDispatcher
+{
+	Relation	events;
+	Relation	partition;		/* of events, the one written to; NULL: none yet */
+	WhInserter *event_inserter; /* into that partition */
+	Relation	queue;
+	WhInserter *queue_inserter;
+};
+
+
+/* ---- the tables ---- */
+
+WhDispatcher *
+wh_dispatch_begin(void)
+{
+	WhDispatcher *dispatcher = palloc0(sizeof(WhDispatcher));
+
+	dispatcher->events = table_open(wh_table("events"), RowExclusiveLock);
+	dispatcher->queue = table_open(wh_table("queue"), RowExclusiveLock);
+	return dispatcher;
+}
+
+static void
+close_partition(WhDispatcher *dispatcher)
+{
+	if (dispatcher->partition == NULL)
+		return;
+	wh_inserter_close(dispatcher->event_inserter);
+	table_close(dispatcher->partition, NoLock);
+	dispatcher->partition = NULL;
+}
+
+/* The inserter for the partition that the event belongs to. */
+static WhInserter *
+event_inserter(WhDispatcher *dispatcher, const pg_uuid_t *event_id)
+{
+	Relation	partition = wh_open_partition(dispatcher->events, UUIDPGetDatum(event_id),
+											  RowExclusiveLock);
+
+	if (partition == dispatcher->partition)
+	{
+		table_close(partition, NoLock);
+		return dispatcher->event_inserter;
+	}
+	close_partition(dispatcher);
+	dispatcher->partition = partition;
+	dispatcher->event_inserter = wh_inserter_open(partition);
+	return dispatcher->event_inserter;
+}
+
+void
+wh_dispatch_flush(WhDispatcher *dispatcher)
+{
+	close_partition(dispatcher);
+	if (dispatcher->queue_inserter)
+		wh_inserter_close(dispatcher->queue_inserter);
+	dispatcher->queue_inserter = NULL;
+}
+
+void
+wh_dispatch_end(WhDispatcher *dispatcher)
+{
+	wh_dispatch_flush(dispatcher);
+	table_close(dispatcher->queue, NoLock);
+	table_close(dispatcher->events, NoLock);
+	pfree(dispatcher);
+}
+
+
+/* ---- writing ---- */
+
+/* An event that has its id and its times. */
+typedef struct StampedEvent
+{
+	const WhEvent *event;
+	pg_uuid_t	event_id;
+	TimestampTz created_at;
+	TimestampTz due_at;
+} StampedEvent;
+
+static Datum
+copy_id(const pg_uuid_t *id)
+{
+	pg_uuid_t  *copy = palloc(sizeof(pg_uuid_t));
+
+	*copy = *id;
+	return UUIDPGetDatum(copy);
+}
+
+static void
+insert_event(WhDispatcher *dispatcher, const StampedEvent *stamped)
+{
+	const WhEvent *event = stamped->event;
+	WhInserter *inserter = event_inserter(dispatcher, &stamped->event_id);
+	TimestampTz occurred_at = TIMESTAMP_IS_NOBEGIN(event->occurred_at) ? stamped->created_at :
+		event->occurred_at;
+
+	wh_inserter_row(inserter);
+	wh_inserter_set(inserter, EVENTS_EVENT_ID, copy_id(&stamped->event_id));
+	wh_inserter_set_text(inserter, EVENTS_TENANT_ID, event->tenant_id);
+	wh_inserter_set_text(inserter, EVENTS_EVENT_TYPE, event->event_type);
+	wh_inserter_set(inserter, EVENTS_PAYLOAD, event->payload);
+	wh_inserter_set(inserter, EVENTS_OCCURRED_AT, TimestampTzGetDatum(occurred_at));
+	wh_inserter_set(inserter, EVENTS_CREATED_AT, TimestampTzGetDatum(stamped->created_at));
+	wh_inserter_set_text(inserter, EVENTS_ORDERING_KEY, event->ordering_key);
+}
+
+/* What webhooks.lane says. False: the delivery has none. */
+static bool
+find_lane(const WhEvent *event, const WhSubscriber *subscriber, int64 *lane)
+{
+	switch (subscriber->ordering)
+	{
+		case WH_ORDERING_NONE:
+			return false;
+		case WH_ORDERING_ENDPOINT:
+			*lane = 0;
+			return true;
+		case WH_ORDERING_KEY:
+			if (event->ordering_key)
+				*lane = (int64) wh_hash_ordering_key(event->ordering_key);
+			return event->ordering_key != NULL;
+	}
+	return false;
+}
+
+static void
+enqueue(WhDispatcher *dispatcher, const StampedEvent *stamped, const WhSubscriber *subscribers,
+		int count)
+{
+	pg_uuid_t  *delivery_ids = palloc_extended(count * sizeof(pg_uuid_t), MCXT_ALLOC_HUGE);
+	Datum		event_id = copy_id(&stamped->event_id);
+	WhWake		wake = {
+		.due_at = stamped->due_at, .tenant = wh_tenant_hash(stamped->event->tenant_id)
+	};
+	WhInserter *inserter;
+
+	if (dispatcher->queue_inserter == NULL)
+		dispatcher->queue_inserter = wh_inserter_open(dispatcher->queue);
+	inserter = dispatcher->queue_inserter;
+	for (int i = 0; i < count; i++)
+	{
+		const pg_uuid_t *endpoint_id = &subscribers[i].endpoint_id;
+		int64		lane;
+
+		wh_id_delivery(delivery_ids[i].data, stamped->event_id.data, endpoint_id->data);
+		wh_inserter_row(inserter);
+		wh_inserter_set(inserter, QUEUE_DELIVERY_ID, UUIDPGetDatum(&delivery_ids[i]));
+		wh_inserter_set(inserter, QUEUE_EVENT_ID, event_id);
+		wh_inserter_set(inserter, QUEUE_ENDPOINT_ID, copy_id(endpoint_id));
+		wh_inserter_set(inserter, QUEUE_DUE_AT, TimestampTzGetDatum(stamped->due_at));
+		wh_inserter_set(inserter, QUEUE_ATTEMPTS, Int32GetDatum(0));
+		if (find_lane(stamped->event, &subscribers[i], &lane))
+			wh_inserter_set(inserter, QUEUE_LANE, Int64GetDatum(lane));
+		wake.endpoint_id = *endpoint_id;
+		wh_wake_endpoint(&wake);
+	}
+}
+
+
+/* ---- who gets it ---- */
+
+static bool
+contains(const WhSubscriber *subscribers, int count, const pg_uuid_t *id)
+{
+	for (int i = 0; i < count; i++)
+		if (memcmp(&subscribers[i].endpoint_id, id, UUID_LEN) == 0)
+			return true;
+	return false;
+}
+
+/*
+ * Just the endpoints named, whatever they subscribed to. Each must be the tenant's; a disabled one
+ * takes nothing new.
+ */
+static int
+take_named(const char *tenant_id, ArrayType *named, const WhSubscriber **subscribers)
+{
+	Datum	   *items;
+	bool	   *nulls;
+	int			named_count;
+	int			count = 0;
+	WhSubscriber *taken;
+
+	deconstruct_array(named, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR, &items, &nulls, &named_count);
+	taken = palloc(Max(1, named_count) * sizeof(WhSubscriber));
+	for (int i = 0; i < named_count; i++)
+	{
+		pg_uuid_t  *id = nulls[i] ? NULL : DatumGetUUIDP(items[i]);
+		WhSubscriber subscriber;
+
+		if (id == NULL)
+			wh_refuse("endpoint_ids", "must not contain NULL");
+		switch (wh_endpoint_standing(tenant_id, id, &subscriber))
+		{
+			case WH_ENDPOINT_UNKNOWN:
+				wh_refuse_unknown("endpoint", id);
+			case WH_ENDPOINT_DISABLED:
+				break;
+			case WH_ENDPOINT_ENABLED:
+				if (!contains(taken, count, id))
+					taken[count++] = subscriber;
+				break;
+		}
+	}
+	*subscribers = taken;
+	return count;
+}
+
+
+pg_uuid_t
+wh_dispatch_add(WhDispatcher *dispatcher, const WhEvent *event)
+{
+	StampedEvent stamped = {.event = event};
+	const WhSubscriber *subscribers;
+	int			count = event->endpoint_ids
+		? take_named(event->tenant_id, event->endpoint_ids, &subscribers)
+		: wh_subscribers(event->tenant_id, event->event_type, &subscribers);
+
+	/* before the id is made: ids then have the order in which transactions commit */
+	wh_lock_order(event->tenant_id, event->ordering_key, subscribers, count);
+	stamped.event_id = wh_new_id(&stamped.created_at);
+	stamped.due_at = Max(event->deliver_at, stamped.created_at);
+	if (count > 0 || wh_store_unmatched)
+		insert_event(dispatcher, &stamped);
+	if (count > 0)
+		enqueue(dispatcher, &stamped, subscribers, count);
+	return stamped.event_id;
+}
