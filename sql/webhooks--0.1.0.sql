@@ -31,6 +31,9 @@ CREATE TABLE webhooks.endpoints (
 	metadata jsonb NOT NULL,
 	created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
 	updated_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	client_certificate text,
+	signing_key_id text,
+	registered boolean NOT NULL DEFAULT true,
 	CHECK ((state = 'disabled') = (disabled_reason IS NOT NULL))
 );
 CREATE INDEX endpoints_tenant_id_idx ON webhooks.endpoints (tenant_id);
@@ -43,17 +46,27 @@ COMMENT ON COLUMN webhooks.endpoints.state
 IS 'active; paused: events go on queueing and none is sent; disabled: no new deliveries, those queued are held';
 COMMENT ON COLUMN webhooks.endpoints.rate_limit IS 'requests a second; NULL for no limit';
 COMMENT ON COLUMN webhooks.endpoints.retry_schedule IS 'waits between attempts; NULL follows webhooks.retry_schedule';
+COMMENT ON COLUMN webhooks.endpoints.client_certificate
+IS 'what the sender shows to a receiver that asks for one: PEM; its key is a secret';
+COMMENT ON COLUMN webhooks.endpoints.signing_key_id
+IS 'signs with this key of webhooks.signing_keys instead of a secret of its own';
+COMMENT ON COLUMN webhooks.endpoints.registered
+IS 'false: a target of dispatch_to_urls, which subscribes to nothing and goes when nothing needs it';
 
 -- Apart from endpoints, so that whoever may read endpoints cannot read these.
 CREATE TABLE webhooks.endpoint_secrets (
 	endpoint_id uuid NOT NULL,
 	secret text NOT NULL,
 	created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
-	expires_at timestamptz
+	expires_at timestamptz,
+	kind text NOT NULL DEFAULT 'signing' CHECK (kind IN ('signing', 'authorization', 'client_key')),
+	encryption_key_id text
 );
 CREATE INDEX endpoint_secrets_endpoint_id_idx ON webhooks.endpoint_secrets (endpoint_id);
 COMMENT ON TABLE webhooks.endpoint_secrets
-IS 'what requests are signed with: the current secret (expires_at is NULL) and, during a rotation''s overlap, older ones';
+IS 'what requests are signed with: the current secret (expires_at is NULL) and, during a rotation''s overlap, older ones; and an endpoint''s other secrets';
+COMMENT ON COLUMN webhooks.endpoint_secrets.encryption_key_id
+IS 'the key with which secret is encrypted; NULL: it is stored as it is';
 
 
 -- ---------------------------------------------------------------------------------------------------------------------
@@ -67,13 +80,24 @@ CREATE TABLE webhooks.events (
 	event_id uuid NOT NULL,
 	tenant_id text COLLATE "C" NOT NULL,
 	event_type text NOT NULL,
-	payload jsonb NOT NULL,
+	payload jsonb,
 	occurred_at timestamptz NOT NULL,
 	created_at timestamptz NOT NULL,
-	ordering_key text
+	ordering_key text,
+	body bytea,
+	content_type text,
+	headers jsonb,
+	authorization_header text,
+	encryption_key_id text,
+	versions jsonb
 ) PARTITION BY RANGE (event_id);
 COMMENT ON TABLE webhooks.events
 IS 'what was dispatched: once, however many endpoints get it; insert-only; partitioned by day (ids sort by time)';
+
+COMMENT ON COLUMN webhooks.events.payload IS 'NULL for an event of dispatch_raw, which has a body';
+COMMENT ON COLUMN webhooks.events.body IS 'the very bytes that are sent, with content_type';
+COMMENT ON COLUMN webhooks.events.headers IS 'sent with each request, beside the endpoint''s; the value of Authorization is kept apart';
+COMMENT ON COLUMN webhooks.events.versions IS 'the payload as endpoints with an api_version get it, by version';
 
 CREATE TABLE webhooks.events_default PARTITION OF webhooks.events DEFAULT;
 ALTER TABLE webhooks.events_default ADD PRIMARY KEY (event_id);
@@ -86,10 +110,14 @@ CREATE TABLE webhooks.queue (
 	endpoint_id uuid NOT NULL,
 	due_at timestamptz NOT NULL,
 	attempts integer NOT NULL DEFAULT 0,
-	lane bigint
+	lane bigint,
+	expires_at timestamptz,
+	coalesce_key text
 ) WITH (autovacuum_vacuum_threshold = 10000, autovacuum_vacuum_scale_factor = 0.05);
 CREATE INDEX queue_endpoint_id_due_at_idx ON webhooks.queue (endpoint_id, due_at, delivery_id);
 CREATE INDEX queue_lane_idx ON webhooks.queue (endpoint_id, lane, delivery_id) WHERE lane IS NOT NULL;
+CREATE INDEX queue_expires_at_idx ON webhooks.queue (expires_at) WHERE expires_at IS NOT NULL;
+CREATE INDEX queue_coalesce_key_idx ON webhooks.queue (endpoint_id, coalesce_key) WHERE coalesce_key IS NOT NULL;
 COMMENT ON TABLE webhooks.queue IS 'deliveries that are not finished; a row goes when its delivery ends';
 COMMENT ON COLUMN webhooks.queue.attempts IS 'attempts made so far, since the dispatch or the last replay';
 COMMENT ON COLUMN webhooks.queue.lane

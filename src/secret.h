@@ -1,0 +1,31 @@
+/*
+ * Secrets as they stand in the tables: signing secrets, private keys, Authorization values. They are
+ * encrypted with the key that the settings name; without one they stand there as they are.
+ */
+#ifndef WH_SECRET_H
+#define WH_SECRET_H
+
+#include "postgres.h"
+
+/* What is stored of a secret, in the current memory context. */
+typedef struct WhSealed
+{
+	char	   *text;			/* the column with the secret */
+	char	   *key_id;			/* the column encryption_key_id; NULL: stored as it is */
+} WhSealed;
+
+/*
+ * Seals a secret for the row that owns it: owner is what it is bound to ("endpoint <id> signing", for
+ * example), and must be given again to open it, so that a secret moved to another row does not open.
+ * Raises an error when the settings name a key that cannot be had.
+ */
+extern WhSealed wh_secret_seal(const char *secret, const char *owner);
+
+/*
+ * The secret, in the current memory context; the caller wipes it when done with it. NULL when it
+ * cannot be opened (an unknown key, another owner, damage), with *reason a static text that tells
+ * nothing of it.
+ */
+extern char *wh_secret_open(const WhSealed *sealed, const char *owner, const char **reason);
+
+#endif
