@@ -1,5 +1,5 @@
 /*
- * What shared memory tells, as SQL; and the install script's word to the launcher.
+ * What shared memory and the session tell, as SQL; and the install script's word to the launcher.
  */
 #include "postgres.h"
 
@@ -7,12 +7,27 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "shmem.h"
+#include "sql/session.h"
+#include "sql/subscription.h"
+#include "utils/builtins.h"
 #include "utils/tuplestore.h"
 #include "utils/timestamp.h"
 #include "wake.h"
 
 PG_FUNCTION_INFO_V1(wh_sql_in_flight);
+PG_FUNCTION_INFO_V1(wh_sql_session_tenant);
 PG_FUNCTION_INFO_V1(wh_sql_announce);
+
+/* Whether the session's tenant, if it has one, is the endpoint's. */
+static bool
+is_seen(const pg_uuid_t *endpoint_id)
+{
+	const char *tenant = wh_session_tenant();
+	WhSubscriber endpoint;
+
+	return tenant == NULL ||
+		wh_endpoint_standing(tenant, endpoint_id, &endpoint) != WH_ENDPOINT_UNKNOWN;
+}
 
 Datum
 wh_sql_in_flight(PG_FUNCTION_ARGS)
@@ -30,9 +45,20 @@ wh_sql_in_flight(PG_FUNCTION_ARGS)
 		};
 		bool		nulls[4] = {false};
 
-		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+		if (is_seen(&requests[i].endpoint_id))
+			tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
 	return (Datum) 0;
+}
+
+Datum
+wh_sql_session_tenant(PG_FUNCTION_ARGS)
+{
+	const char *tenant = wh_session_tenant();
+
+	if (tenant == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(tenant));
 }
 
 Datum
