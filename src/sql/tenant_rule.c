@@ -50,7 +50,8 @@ static row_security_policy_hook_type previous_restrictive = NULL;
 static List *rules = NIL;		/* of Rule, in CacheMemoryContext: parsed once */
 
 /*
- * What the rule is goes by the table's columns, so that a new table has one. NULL: its rows are
+ * What the rule is goes by the table's columns, so that a new table has one: where rows are no
+ * tenant's, a confined session sees none, save of the catalog of event types. NULL: the rows are
  * nobody's but the owner's.
  */
 static char *
@@ -68,7 +69,8 @@ rule_text(Relation rel)
 	if (get_attnum(relid, "endpoint_id") != InvalidAttrNumber)
 		return psprintf(UNCONFINED " OR EXISTS (SELECT FROM webhooks.endpoints seen"
 						" WHERE seen.endpoint_id OPERATOR(pg_catalog.=) %s.endpoint_id)", name);
-	return pstrdup("true");
+	return strcmp(RelationGetRelationName(rel), "event_types") == 0 ? pstrdup("true") :
+		pstrdup(UNCONFINED);
 }
 
 static Node *
