@@ -90,7 +90,7 @@ for my $name (sort keys %case)
 {
 	my $case = $case{$name};
 
-	subtest $name => sub {
+	subtest "case $name" => sub {
 		my $failed = $case->{state} eq 'dead_letter';
 		my $status = $case->{status};
 		my $check_class = sub {
