@@ -46,7 +46,7 @@ INSERT INTO tests.tries
 SELECT p.oid::regprocedure, false, false, format(CASE p.prokind WHEN 'p' THEN 'CALL %1$s(%3$s)' ELSE 'SELECT %1$s(%2$s) FROM (SELECT %4$s OFFSET 0) n' END,
 	p.oid::regproc, a.names, a.nulls, a.columns)
 FROM pg_proc p, LATERAL (
-	SELECT string_agg('n' || i, ', ' ORDER BY i) AS names, string_agg('NULL::' || format_type(t, NULL), ', ' ORDER BY i) AS nulls,
+	SELECT string_agg(CASE WHEN i = p.pronargs AND p.provariadic <> 0 THEN 'VARIADIC ' ELSE '' END || 'n' || i, ', ' ORDER BY i) AS names, string_agg('NULL::' || format_type(t, NULL), ', ' ORDER BY i) AS nulls,
 		string_agg(format('NULL::%s AS n%s', format_type(t, NULL), i), ', ' ORDER BY i) AS columns
 	FROM unnest(p.proargtypes) WITH ORDINALITY u(t, i)) a
 WHERE p.pronamespace = 'webhooks'::regnamespace AND p.prorettype <> 'trigger'::regtype;

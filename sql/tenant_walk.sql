@@ -43,7 +43,7 @@ INSERT INTO tests.calls (name, call) VALUES
 	('disable_endpoint', 'SELECT webhooks.disable_endpoint($endpoint)'), ('enable_endpoint', 'SELECT webhooks.enable_endpoint($endpoint)'),
 	('remove_endpoint', 'SELECT webhooks.remove_endpoint($endpoint)'), ('rotate_secret', 'SELECT webhooks.rotate_secret($endpoint)'),
 	('public_key', 'SELECT webhooks.public_key($endpoint)'), ('ping_endpoint', 'SELECT webhooks.ping_endpoint($endpoint)'),
-	('endpoint_stats', 'SELECT webhooks.endpoint_stats($endpoint)'),
+	('endpoint_stats', 'SELECT webhooks.endpoint_stats($endpoint)'), ('checked_endpoint', $$SELECT webhooks.checked_endpoint($endpoint, '1 day')$$),
 	('cancel_event', 'SELECT webhooks.cancel_event($event)'), ('cancel_delivery', 'SELECT webhooks.cancel_delivery($delivery)'),
 	('replay_delivery', 'SELECT webhooks.replay_delivery($delivery)'), ('replay_delivery', 'SELECT webhooks.replay_delivery($dead)'), ('replay_delivery', 'SELECT webhooks.replay_delivery($ended)'),
 	('replay_event', 'SELECT webhooks.replay_event($event)'), ('replay_event', 'SELECT webhooks.replay_event($event_dead, $endpoint)'),
@@ -65,7 +65,7 @@ INSERT INTO tests.calls VALUES
 	('wait_until_idle', $$SELECT webhooks.wait_until_idle('0') OR NOT EXISTS (SELECT FROM webhooks.queue)$$, '');
 -- No tenant's: what is worked out from the arguments, and what all tenants share.
 CREATE TABLE tests.no_tenants AS SELECT unnest('{check_url,exponential_backoff,sign,verify,register_event_type,retire_event_type,register_api_version,
-	emit_change,watch,unwatch,add_source,remove_source,receive}'::text[]) AS name;
+	html,html_table,html_row,emit_change,watch,unwatch,add_source,remove_source,receive}'::text[]) AS name;
 -- Whoever adds a function adds its call, or says why it needs none.
 SELECT name || ' is never called' FROM webhooks.access_levels()
 WHERE kind = 'function' AND level <> 'owner' AND name NOT IN (SELECT name FROM tests.calls UNION SELECT name FROM tests.no_tenants);
