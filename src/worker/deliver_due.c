@@ -12,6 +12,8 @@
 #include "nodes/parsenodes.h"
 #include "settings.h"
 #include "shmem.h"
+#include "tcop/utility.h"
+#include "tcop/utility.h"
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 #include "utils/portal.h"
@@ -89,6 +91,7 @@ wh_sql_deliver_due(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("time_limit must not be negative or NULL")));
+	PreventCommandIfReadOnly("webhooks.deliver_due()");
 	if (wh_tenant_id[0])
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),

@@ -92,6 +92,17 @@ end_without_extension(void)
 	proc_exit(0);
 }
 
+/*
+ * What a database has its sessions do by default is not meant for a worker: it would send, and
+ * could not record what came of it.
+ */
+static void
+set_transaction_defaults(void)
+{
+	SetConfigOption("default_transaction_read_only", "off", PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("default_transaction_isolation", "read committed", PGC_SUSET, PGC_S_OVERRIDE);
+}
+
 static void
 do_nothing(void *state)
 {
@@ -122,6 +133,7 @@ wh_worker_main(Datum arg)
 	if (!wh_slot_attach(task.slot, task.number))
 		proc_exit(0);
 	BackgroundWorkerInitializeConnectionByOid(task.database, InvalidOid, 0);
+	set_transaction_defaults();
 
 	check_extension();
 

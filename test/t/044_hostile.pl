@@ -17,7 +17,7 @@ my $path     = 'pg_temp, hostile, pg_catalog, webhooks';
 sub run_as
 {
 	my ($role, $sql, $search_path) = @_;
-	local $ENV{PGOPTIONS} = defined $search_path ? "-c search_path=$search_path" : '';
+	local $ENV{PGOPTIONS} = '-c default_transaction_read_only=off' . (defined $search_path ? " -c search_path=$search_path" : '');
 	my (undef, $stdout, $stderr) = $node->psql('postgres', $sql, extra_params => [ '-U', $role ], on_error_stop => 0, timeout => 60);
 	return wantarray ? ($stdout, $stderr) : $stdout;
 }
@@ -108,6 +108,12 @@ my $temporary = q{
 	CREATE TEMPORARY TABLE pg_class (oid oid, relname name); CREATE TEMPORARY TABLE pg_proc (oid oid, proname name); CREATE TEMPORARY TABLE in_flight (delivery_id uuid);
 	CREATE DOMAIN pg_temp.text AS pg_catalog.text CHECK (hostile.check_text(VALUE));
 };
+# and what a database may have its sessions do, which would keep a worker from its work
+clean(q{
+	ALTER DATABASE postgres SET default_transaction_read_only = on;
+	ALTER DATABASE postgres SET default_transaction_isolation = serializable; ALTER ROLE mallory IN DATABASE postgres SET default_transaction_isolation = 'read committed';
+	ALTER DATABASE postgres SET webhooks.tenant_id = 'nobody'; ALTER ROLE mallory IN DATABASE postgres SET webhooks.tenant_id = '';
+	ALTER ROLE postgres IN DATABASE postgres SET webhooks.tenant_id = ''; ALTER ROLE postgres IN DATABASE postgres SET default_transaction_isolation = 'read committed'});
 clean(qq{ALTER DATABASE postgres SET search_path = $path; ALTER ROLE postgres SET search_path = $path; ALTER ROLE mallory SET search_path = $path});
 $node->restart;
 
@@ -169,6 +175,11 @@ wait_until(sub { clean(q{SELECT count(*) FROM pg_inherits WHERE inhparent = 'web
 run_as('postgres', 'SELECT webhooks.maintain(); SELECT webhooks.health(); SELECT webhooks.grant_access(\'mallory\', \'observe\'); ALTER EXTENSION webhooks UPDATE; ANALYZE webhooks.queue; VACUUM ANALYZE webhooks.events');
 is(clean(q{SELECT relrowsecurity FROM pg_class WHERE oid = ('webhooks.events_' || to_char(now() AT TIME ZONE 'UTC' + interval '6 days', 'YYYYMMDD'))::regclass}), 't', 'which has row-level security');
 is(ran(), '', 'a worker, and maintenance, run nothing of mallory\'s') or diag(clean(q{SELECT DISTINCT who, session, what FROM hostile.ran}));
+
+{
+	my (undef, $stderr) = run_as('mallory', 'SET default_transaction_read_only = on; CALL webhooks.deliver_due()');
+	like($stderr, qr/cannot execute webhooks.deliver_due\(\) in a read-only transaction/, 'nothing is sent of which nothing could be recorded');
+}
 
 # Functions whose names are looked up when they run have a search_path of their own
 
