@@ -114,6 +114,6 @@ SELECT state FROM webhooks.dispatch_status(:'six') s WHERE s.endpoint_id = :'b';
 ROLLBACK;
 SELECT stands();
 
-TRUNCATE webhooks.endpoints, webhooks.endpoint_secrets, webhooks.events, webhooks.queue, webhooks.attempts, webhooks.dead_letters;
+TRUNCATE webhooks.endpoints, webhooks.endpoint_secrets, webhooks.endpoint_health, webhooks.events, webhooks.queue, webhooks.attempts, webhooks.dead_letters;
 DROP FUNCTION stands();
 DROP FUNCTION tried(text);

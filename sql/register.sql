@@ -152,6 +152,6 @@ SELECT count(*) - :endpoints_before, count(*) = (SELECT count(*) FROM webhooks.e
 	count(*) = (SELECT count(*) FROM webhooks.endpoints JOIN webhooks.endpoint_secrets USING (endpoint_id))
 FROM webhooks.endpoints;
 
-TRUNCATE webhooks.endpoints, webhooks.endpoint_secrets, webhooks.events, webhooks.queue, webhooks.attempts, webhooks.dead_letters;
+TRUNCATE webhooks.endpoints, webhooks.endpoint_secrets, webhooks.endpoint_health, webhooks.events, webhooks.queue, webhooks.attempts, webhooks.dead_letters;
 DROP FUNCTION tried_to_register(text);
 DROP FUNCTION tried(text);

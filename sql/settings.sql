@@ -9,7 +9,7 @@ SELECT replace(name, 'webhooks.', ''), vartype, regexp_replace(boot_val, '^(pg-w
 FROM pg_settings
 WHERE name = ANY (ARRAY(SELECT 'webhooks.' || n FROM unnest('{enabled,workers,max_in_flight,max_in_flight_per_endpoint,connect_timeout,timeout,retry_schedule,
 	retry_jitter,retry_on,max_payload_size,response_body_limit,allow_http,allowed_networks,blocked_networks,allowed_ports,ca_file,header_prefix,user_agent,
-	retention,dead_letter_retention,store_unmatched,tenant_id}'::text[]) n))
+	retention,dead_letter_retention,store_unmatched,failing_alert,auto_disable_after,auto_disable_dead_letters,tenant_id}'::text[]) n))
 ORDER BY name COLLATE "C";
 SELECT name FROM pg_settings WHERE name LIKE 'webhooks.%' AND short_desc !~ '^[A-Z].*\.$';
 SHOW webhooks.connect_timeout;
@@ -45,7 +45,10 @@ SELECT name, value, true FROM (VALUES
 	('header_prefix', ARRAY['webhook-', 'Svix-', 'x', repeat('x', 64)]),
 	('user_agent', ARRAY['', 'acme/1.0 (+https://example.com; contact=a@b)', repeat('x', 256)]),
 	('retention', '{0,"30 days","1 day","100 years","1 week 2 days"}'),
-	('dead_letter_retention', '{0,"90 days"}')
+	('dead_letter_retention', '{0,"90 days"}'),
+	('failing_alert', '{0,1,100000}'),
+	('auto_disable_after', '{0,"5 days","12 hours"}'),
+	('auto_disable_dead_letters', '{0,1,100000}')
 ) v(name, vals), unnest(vals) value;
 INSERT INTO wanted (name, value, good)
 SELECT name, value, false FROM (VALUES
@@ -68,7 +71,10 @@ SELECT name, value, false FROM (VALUES
 	('header_prefix', ARRAY['', 'webhook:', 'web hook-', 'x_', 'é', E'x\r\n', repeat('x', 65)]),
 	('user_agent', ARRAY[E'a\r\nX-Evil: b', E'a\x01', 'é', repeat('x', 257)]),
 	('retention', '{"",forever,"-1 day",-1,"102 years",infinity,"1 day ago","1e30 days"}'),
-	('dead_letter_retention', '{forever,"-1 day"}')
+	('dead_letter_retention', '{forever,"-1 day"}'),
+	('failing_alert', '{-1,100001,many}'),
+	('auto_disable_after', '{"",never,"-1 day"}'),
+	('auto_disable_dead_letters', '{-1,100001,many}')
 ) v(name, vals), unnest(vals) value;
 
 -- The good ones are taken in silence; the bad ones are refused, and those that are too long or would spoil a terminal are not shown.

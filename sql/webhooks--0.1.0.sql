@@ -68,6 +68,20 @@ IS 'what requests are signed with: the current secret (expires_at is NULL) and, 
 COMMENT ON COLUMN webhooks.endpoint_secrets.encryption_key_id
 IS 'the key with which secret is encrypted; NULL: it is stored as it is';
 
+-- Apart from endpoints, whose rows tell sessions and workers when they change.
+CREATE TABLE webhooks.endpoint_health (
+	endpoint_id uuid PRIMARY KEY,
+	failing_since timestamptz,
+	alerted_at timestamptz,
+	counted_from timestamptz
+);
+COMMENT ON TABLE webhooks.endpoint_health
+IS 'what workers remember of endpoints that fail; written when an endpoint begins or ceases to fail, not with each delivery';
+COMMENT ON COLUMN webhooks.endpoint_health.failing_since IS 'the first of nothing but failures; NULL: the last request succeeded';
+COMMENT ON COLUMN webhooks.endpoint_health.alerted_at IS 'when webhooks.endpoint_failing was last raised';
+COMMENT ON COLUMN webhooks.endpoint_health.counted_from
+IS 'when it was last enabled: dead letters from before count no longer';
+
 
 -- ---------------------------------------------------------------------------------------------------------------------
 -- Events and deliveries
@@ -191,6 +205,7 @@ IS 'internal: the tenant that webhooks.tenant_id confines the session to; NULL f
 -- One call a statement: two in one statement fail.
 SELECT pg_catalog.pg_extension_config_dump('webhooks.endpoints', '');
 SELECT pg_catalog.pg_extension_config_dump('webhooks.endpoint_secrets', '');
+SELECT pg_catalog.pg_extension_config_dump('webhooks.endpoint_health', '');
 SELECT pg_catalog.pg_extension_config_dump('webhooks.events_default', '');
 SELECT pg_catalog.pg_extension_config_dump('webhooks.queue', '');
 SELECT pg_catalog.pg_extension_config_dump('webhooks.attempts_default', '');
@@ -307,6 +322,32 @@ COMMENT ON FUNCTION webhooks.register_endpoint(text, text[], text, text, jsonpat
 	interval[], text, interval, real, integer, text, text, text, jsonb)
 IS 'subscribes a URL to event types; the secret is shown here and by rotate_secret, never again';
 
+CREATE FUNCTION webhooks.update_endpoint(
+	endpoint_id uuid,
+	url text DEFAULT NULL,
+	event_types text[] DEFAULT NULL,
+	description text DEFAULT NULL,
+	filter jsonpath DEFAULT NULL,
+	headers jsonb DEFAULT NULL,
+	signature_schemes text[] DEFAULT NULL,
+	payload_format text DEFAULT NULL,
+	api_version text DEFAULT NULL,
+	retry_schedule interval[] DEFAULT NULL,
+	retry_on text DEFAULT NULL,
+	timeout interval DEFAULT NULL,
+	rate_limit real DEFAULT NULL,
+	max_in_flight integer DEFAULT NULL,
+	ordering text DEFAULT NULL,
+	client_certificate text DEFAULT NULL,
+	client_key text DEFAULT NULL,
+	metadata jsonb DEFAULT NULL,
+	reset text[] DEFAULT NULL) RETURNS void
+LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'wh_sql_update_endpoint';
+COMMENT ON FUNCTION webhooks.update_endpoint(uuid, text, text[], text, jsonpath, jsonb, text[], text, text,
+	interval[], text, interval, real, integer, text, text, text, jsonb, text[])
+IS 'changes the options that are not NULL, and puts those named in reset back to their defaults; queued deliveries follow at their next attempt';
+
 CREATE FUNCTION webhooks.pause_endpoint(endpoint_id uuid) RETURNS void
 LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'wh_sql_pause_endpoint';
@@ -334,6 +375,22 @@ LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'wh_sql_remove_endpoint';
 COMMENT ON FUNCTION webhooks.remove_endpoint(uuid)
 IS 'cancels the endpoint''s queued deliveries and forgets it; its history stays until retention';
+
+CREATE FUNCTION webhooks.ping_endpoint(endpoint_id uuid) RETURNS uuid
+LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'wh_sql_ping_endpoint';
+COMMENT ON FUNCTION webhooks.ping_endpoint(uuid)
+IS 'sends a webhooks.ping event to the endpoint alone, whatever it subscribed to; returns the event''s id';
+
+CREATE FUNCTION webhooks.exponential_backoff(initial interval, factor double precision, maximum interval, attempts integer)
+RETURNS interval[] LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'wh_sql_exponential_backoff';
+COMMENT ON FUNCTION webhooks.exponential_backoff(interval, double precision, interval, integer)
+IS 'a retry_schedule for so many attempts: the first wait is initial, each further one factor times as long, none longer than maximum';
+
+CREATE FUNCTION webhooks.raise_operational(event_type text, tenant_id text, data jsonb, only_notify boolean) RETURNS void
+LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'wh_sql_raise_operational';
+COMMENT ON FUNCTION webhooks.raise_operational(text, text, jsonb, boolean)
+IS 'internal: sends an operational event to the endpoints of the tenant that name it, and notifies';
 
 CREATE FUNCTION webhooks.rotate_secret(endpoint_id uuid, overlap interval DEFAULT '24 hours', secret text DEFAULT NULL)
 RETURNS text LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -945,6 +1002,9 @@ BEGIN
 		AND NOT EXISTS (SELECT FROM webhooks.queue q WHERE q.event_id = e.event_id)
 		AND NOT EXISTS (SELECT FROM webhooks.dead_letters d WHERE d.event_id = e.event_id);
 	DELETE FROM webhooks.endpoint_secrets WHERE expires_at < now();
+	DELETE FROM webhooks.endpoint_health h
+	WHERE (failing_since IS NULL AND coalesce(greatest(alerted_at, counted_from), '-infinity') < now() - interval '1 day')
+		OR NOT EXISTS (SELECT FROM webhooks.endpoints e WHERE e.endpoint_id = h.endpoint_id);
 	RETURN NULL;
 END;
 $$;

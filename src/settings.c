@@ -42,6 +42,8 @@ int			wh_max_payload_bytes = 256 * 1024;
 int			wh_response_body_limit_bytes = 4096;
 bool		wh_allow_http = false;
 bool		wh_store_unmatched = true;
+int			wh_failing_alert = 10;
+int			wh_auto_disable_dead_letters = 0;
 char	   *wh_ca_file = NULL;
 char	   *wh_header_prefix = NULL;
 char	   *wh_user_agent = NULL;
@@ -54,6 +56,7 @@ static char *blocked_networks_text = NULL;
 static char *allowed_ports_text = NULL;
 static char *retention_text = NULL;
 static char *dead_letter_retention_text = NULL;
+static char *auto_disable_after_text = NULL;
 
 static const WhRetrySchedule *retry_schedule = NULL;
 static const WhStatusSet *retry_on = NULL;
@@ -411,6 +414,20 @@ define_storage_settings(void)
 				&wh_store_unmatched);
 }
 
+static void
+define_health_settings(void)
+{
+	define_int("webhooks.failing_alert",
+			   "Dead letters within an hour that raise webhooks.endpoint_failing; 0 for never.",
+			   &wh_failing_alert, (IntRange) {0, 100000, 0});
+	define_string("webhooks.auto_disable_after",
+				  "How long an endpoint may do nothing but fail until it is disabled; 0 for ever.",
+				  &auto_disable_after_text, "5 days", (StringHooks) {check_interval, NULL});
+	define_int("webhooks.auto_disable_dead_letters",
+			   "Dead letters within 24 hours that disable an endpoint; 0 for never.",
+			   &wh_auto_disable_dead_letters, (IntRange) {0, 100000, 0});
+}
+
 static const struct config_generic *
 find_tenant_setting(void)
 {
@@ -436,6 +453,7 @@ wh_settings_define(void)
 	define_delivery_settings();
 	define_safety_settings();
 	define_storage_settings();
+	define_health_settings();
 	MarkGUCPrefixReserved("webhooks");
 	if (tenant_by_client && find_tenant_setting()->reset_source != PGC_S_CLIENT)
 		ereport(FATAL,
@@ -447,6 +465,14 @@ const WhRetrySchedule *
 wh_setting_retry_schedule(void)
 {
 	return retry_schedule;
+}
+
+const char *
+wh_setting_auto_disable_after(void)
+{
+	int64		ms;
+
+	return parse_interval_ms(auto_disable_after_text, &ms) && ms > 0 ? auto_disable_after_text : NULL;
 }
 
 const WhStatusSet *

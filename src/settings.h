@@ -33,6 +33,8 @@ extern int	wh_max_payload_bytes;
 extern int	wh_response_body_limit_bytes;
 extern bool wh_allow_http;
 extern bool wh_store_unmatched;
+extern int	wh_failing_alert;	/* 0: off */
+extern int	wh_auto_disable_dead_letters;	/* 0: off */
 extern char *wh_ca_file;
 extern char *wh_header_prefix;
 extern char *wh_user_agent;
@@ -42,6 +44,9 @@ extern void wh_settings_define(void);
 
 extern const WhRetrySchedule *wh_setting_retry_schedule(void);
 extern const WhStatusSet *wh_setting_retry_on(void);
+
+/* An interval as text; NULL: off. */
+extern const char *wh_setting_auto_disable_after(void);
 extern WhAddressPolicy wh_setting_address_policy(void);
 
 /* Whether a URL may name this port. */

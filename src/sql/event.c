@@ -236,7 +236,8 @@ wh_dispatch_add(WhDispatcher *dispatcher, const WhEvent *event)
 		: wh_subscribers(event->tenant_id, event->event_type, &subscribers);
 
 	/* before the id is made: ids then have the order in which transactions commit */
-	wh_lock_order(event->tenant_id, event->ordering_key, subscribers, count);
+	if (!event->waits_for_nobody)
+		wh_lock_order(event->tenant_id, event->ordering_key, subscribers, count);
 	stamped.event_id = wh_new_id(&stamped.created_at);
 	stamped.due_at = Max(event->deliver_at, stamped.created_at);
 	if (count > 0 || wh_store_unmatched)

@@ -21,6 +21,8 @@ typedef struct WhEvent
 	ArrayType  *endpoint_ids;	/* just these, whatever they subscribed to; NULL: the subscribers */
 	TimestampTz occurred_at;	/* DT_NOBEGIN: now */
 	TimestampTz deliver_at;		/* DT_NOBEGIN, or past: now */
+	bool		waits_for_nobody;	/* takes no lock of an order: it has its place in it by its id, but
+									 * an event whose id was made before may commit after it */
 } WhEvent;
 
 typedef struct WhDispatcher WhDispatcher;

@@ -5,30 +5,52 @@
 
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "sql/event.h"
 #include "sql/lifecycle.h"
+#include "sql/operational.h"
 #include "sql/session.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(wh_sql_pause_endpoint);
 PG_FUNCTION_INFO_V1(wh_sql_resume_endpoint);
 PG_FUNCTION_INFO_V1(wh_sql_disable_endpoint);
 PG_FUNCTION_INFO_V1(wh_sql_enable_endpoint);
 PG_FUNCTION_INFO_V1(wh_sql_remove_endpoint);
+PG_FUNCTION_INFO_V1(wh_sql_ping_endpoint);
 
-char *
-wh_lock_endpoint(const pg_uuid_t *endpoint_id)
+WhLockedEndpoint
+wh_lock_endpoint_row(const pg_uuid_t *endpoint_id)
 {
 	const char *tenant = wh_session_tenant();
 	WhArgument	arguments[] = {
 		{UUIDOID, UUIDPGetDatum(endpoint_id)},
 		{TEXTOID, tenant ? CStringGetTextDatum(tenant) : (Datum) 0, tenant == NULL}
 	};
+	HeapTuple	row;
+	TupleDesc	desc;
+	bool		isnull;
 
-	if (wh_execute("SELECT state FROM webhooks.endpoints"
+	if (wh_execute("SELECT state, tenant_id, url, registered FROM webhooks.endpoints"
 				   " WHERE endpoint_id = $1 AND tenant_id = coalesce($2, tenant_id)"
 				   " FOR NO KEY UPDATE", 2, arguments) != 1)
 		wh_refuse_unknown("endpoint", endpoint_id);
-	return SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+	row = SPI_tuptable->vals[0];
+	desc = SPI_tuptable->tupdesc;
+	return (WhLockedEndpoint)
+	{
+		.state = SPI_getvalue(row, desc, 1), .tenant_id = SPI_getvalue(row, desc, 2),
+		.url = SPI_getvalue(row, desc, 3),
+		.registered = DatumGetBool(SPI_getbinval(row, desc, 4, &isnull))
+	};
+}
+
+char *
+wh_lock_endpoint(const pg_uuid_t *endpoint_id)
+{
+	return wh_lock_endpoint_row(endpoint_id).state;
 }
 
 static void
@@ -94,12 +116,17 @@ Datum
 wh_sql_disable_endpoint(PG_FUNCTION_ARGS)
 {
 	pg_uuid_t  *endpoint_id = wh_uuid_argument(fcinfo, 0, "endpoint_id");
+	WhLockedEndpoint endpoint;
+	char	   *reason;
 
 	if (PG_ARGISNULL(1))
 		wh_refuse("reason", "must not be NULL");
+	reason = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	SPI_connect();
-	(void) wh_lock_endpoint(endpoint_id);
-	set_state(endpoint_id, "disabled", text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	endpoint = wh_lock_endpoint_row(endpoint_id);
+	set_state(endpoint_id, "disabled", reason);
+	if (strcmp(endpoint.state, "disabled") != 0)
+		wh_operational_disabled(endpoint_id, &endpoint, reason);
 	SPI_finish();
 	PG_RETURN_VOID();
 }
@@ -108,10 +135,20 @@ Datum
 wh_sql_enable_endpoint(PG_FUNCTION_ARGS)
 {
 	pg_uuid_t  *endpoint_id = wh_uuid_argument(fcinfo, 0, "endpoint_id");
+	WhArgument	argument = {UUIDOID, UUIDPGetDatum(endpoint_id)};
+	char	   *state;
 
 	SPI_connect();
-	if (strcmp(wh_lock_endpoint(endpoint_id), "active") != 0)
+	state = wh_lock_endpoint(endpoint_id);
+	if (strcmp(state, "active") != 0)
 		set_state(endpoint_id, "active", NULL);
+
+	/* or what led to its being disabled would disable it again at the next failure */
+	if (strcmp(state, "disabled") == 0)
+		wh_execute("INSERT INTO webhooks.endpoint_health (endpoint_id, counted_from)"
+				   " VALUES ($1, now()) ON CONFLICT (endpoint_id)"
+				   " DO UPDATE SET failing_since = NULL, alerted_at = NULL, counted_from = now()",
+				   1, &argument);
 	SPI_finish();
 	PG_RETURN_VOID();
 }
@@ -133,7 +170,45 @@ wh_sql_remove_endpoint(PG_FUNCTION_ARGS)
 			   " FROM cancelled c JOIN webhooks.endpoints e ON e.endpoint_id = c.endpoint_id",
 			   1, &argument);
 	wh_execute("DELETE FROM webhooks.endpoint_secrets WHERE endpoint_id = $1", 1, &argument);
+	wh_execute("DELETE FROM webhooks.endpoint_health WHERE endpoint_id = $1", 1, &argument);
 	wh_execute("DELETE FROM webhooks.endpoints WHERE endpoint_id = $1", 1, &argument);
 	SPI_finish();
 	PG_RETURN_VOID();
+}
+
+/* What the receiver gets tells which endpoint it is, and nothing else that it does not know. */
+static Datum
+ping_payload(const pg_uuid_t *endpoint_id)
+{
+	return DirectFunctionCall1(jsonb_in, CStringGetDatum(
+		psprintf("{\"endpoint_id\": \"%s\"}",
+				 DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(endpoint_id))))));
+}
+
+Datum
+wh_sql_ping_endpoint(PG_FUNCTION_ARGS)
+{
+	pg_uuid_t  *endpoint_id = wh_uuid_argument(fcinfo, 0, "endpoint_id");
+	Datum		id = UUIDPGetDatum(endpoint_id);
+	WhEvent		event = {
+		.event_type = "webhooks.ping", .payload = ping_payload(endpoint_id),
+		.endpoint_ids = construct_array(&id, 1, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR),
+		.occurred_at = DT_NOBEGIN, .deliver_at = DT_NOBEGIN
+	};
+	pg_uuid_t  *event_id = palloc(sizeof(pg_uuid_t));
+	WhLockedEndpoint endpoint;
+	WhDispatcher *dispatcher;
+
+	SPI_connect();
+	endpoint = wh_lock_endpoint_row(endpoint_id);
+	if (strcmp(endpoint.state, "disabled") == 0)
+		refuse_state(endpoint_id, endpoint.state,
+					 "A disabled endpoint is sent nothing; "
+					 "enable_endpoint takes it back into service.");
+	event.tenant_id = endpoint.tenant_id;
+	dispatcher = wh_dispatch_begin();
+	*event_id = wh_dispatch_add(dispatcher, &event);
+	wh_dispatch_end(dispatcher);
+	SPI_finish();
+	PG_RETURN_UUID_P(event_id);
 }

@@ -15,6 +15,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
+#include "utils/lsyscache.h"
 
 #define HEADER_VALUE_MAX 4096
 #define HEADERS_MAX 64
@@ -276,24 +277,25 @@ static const struct
 {
 	NullMeaning null;
 	void		(*check) (Datum value); /* NULL: whatever its type holds */
+	const char *initially;		/* register_endpoint's default; NULL: NULL */
 }			rules[OPTION_COUNT] = {
 	[OPTION_URL] = {NULL_REFUSED, check_url},
-	[OPTION_EVENT_TYPES] = {NULL_REFUSED, check_event_types},
+	[OPTION_EVENT_TYPES] = {NULL_REFUSED, check_event_types, "{*}"},
 	[OPTION_DESCRIPTION] = {NULL_ALLOWED},
 	[OPTION_FILTER] = {NULL_ALLOWED, check_filter},
-	[OPTION_HEADERS] = {NULL_REFUSED, check_headers},
-	[OPTION_SIGNATURE_SCHEMES] = {NULL_REFUSED, check_signature_schemes},
-	[OPTION_PAYLOAD_FORMAT] = {NULL_REFUSED, check_payload_format},
+	[OPTION_HEADERS] = {NULL_REFUSED, check_headers, "{}"},
+	[OPTION_SIGNATURE_SCHEMES] = {NULL_REFUSED, check_signature_schemes, "{v1}"},
+	[OPTION_PAYLOAD_FORMAT] = {NULL_REFUSED, check_payload_format, "standard"},
 	[OPTION_API_VERSION] = {NULL_ALLOWED, check_api_version},
 	[OPTION_RETRY_SCHEDULE] = {NULL_ALLOWED, check_retry_schedule},
 	[OPTION_RETRY_ON] = {NULL_ALLOWED, check_retry_on},
 	[OPTION_TIMEOUT] = {NULL_ALLOWED, check_timeout},
 	[OPTION_RATE_LIMIT] = {NULL_ALLOWED, check_rate_limit},
 	[OPTION_MAX_IN_FLIGHT] = {NULL_ALLOWED, check_max_in_flight},
-	[OPTION_ORDERING] = {NULL_REFUSED, check_ordering},
+	[OPTION_ORDERING] = {NULL_REFUSED, check_ordering, "none"},
 	[OPTION_CLIENT_CERTIFICATE] = {NULL_ALLOWED, check_client_certificate},
 	[OPTION_CLIENT_KEY] = {NULL_ALLOWED, check_client_key},
-	[OPTION_METADATA] = {NULL_REFUSED, check_metadata}
+	[OPTION_METADATA] = {NULL_REFUSED, check_metadata, "{}"}
 };
 
 const WhOptionColumn wh_option_columns[OPTION_COUNT] = {
@@ -330,4 +332,18 @@ wh_options_judge(WhOptions *options)
 		if (!value->isnull && rules[i].check)
 			rules[i].check(value->value);
 	}
+}
+
+NullableDatum
+wh_option_default(WhOption option)
+{
+	NullableDatum result = {.isnull = rules[option].initially == NULL};
+	Oid			input;
+	Oid			io_parameter;
+
+	if (result.isnull)
+		return result;
+	getTypeInputInfo(wh_option_columns[option].type, &input, &io_parameter);
+	result.value = OidInputFunctionCall(input, pstrdup(rules[option].initially), io_parameter, -1);
+	return result;
 }

@@ -37,6 +37,9 @@ extern const WhOptionColumn wh_option_columns[OPTION_COUNT];
 /* Raises 22023, naming the option, for the first that is not what it may be. */
 extern void wh_options_judge(WhOptions *options);
 
+/* The value that the option has when register_endpoint is not given it. */
+extern NullableDatum wh_option_default(WhOption option);
+
 /* Milliseconds; a month counts thirty days. Saturates far outside what any rule allows. */
 extern int64 wh_interval_ms(const Interval *span);
 

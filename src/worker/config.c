@@ -201,5 +201,6 @@ wh_config_load(WhScheduler *scheduler, WhPick *picks, int count, MemoryContext c
 		WhEndpoint *endpoint = picks[positions[DatumGetInt64(wh_value(row, 1)) - 1]].endpoint;
 
 		endpoint->config = read_config(row, &endpoint->endpoint_id, context);
+		endpoint->health = WH_HEALTH_UNKNOWN;	/* who changed the options may have changed it */
 	}
 }

@@ -11,6 +11,7 @@
 #include "access/table.h"
 #include "catalog/pg_type.h"
 #include "core/body.h"
+#include "core/event_type.h"
 #include "executor/spi.h"
 #include "tables.h"
 #include "utils/builtins.h"
@@ -111,6 +112,7 @@ make_delivery(Fetch *fetch, WhEndpoint *endpoint, TupleTableSlot *row, TupleTabl
 	d->event_id = *DatumGetUUIDP(wh_slot_get(row, QUEUE_EVENT_ID));
 	d->attempt = DatumGetInt32(wh_slot_get(row, QUEUE_ATTEMPTS)) + 1;
 	d->row = row->tts_tid;
+	d->operational = wh_event_type_is_operational(event_type);
 	d->endpoint = endpoint;
 	return d;
 }
@@ -203,6 +205,25 @@ read_lane(Fetch *fetch, const WhLane *lane)
 	return wh_reader_next(fetch->lanes) ? fetch->lanes->slot : NULL;
 }
 
+/*
+ * The lane's first delivery is in hand though the lane did not know: it was taken before the endpoint
+ * had this ordering. It becomes the lane's.
+ */
+static bool
+adopt_in_hand(Fetch *fetch, WhLane *lane, const pg_uuid_t *delivery_id)
+{
+	WhInHand   *entry = hash_search(fetch->queue->in_hand, delivery_id, HASH_FIND, NULL);
+
+	if (entry == NULL)
+		return false;
+	if (entry->delivery->lane)
+		wh_lane_drop(entry->delivery->lane);
+	entry->delivery->lane = lane;
+	wh_lane_set(lane, WH_LANE_BUSY);
+	wh_lane_note_more(lane, delivery_id);
+	return true;
+}
+
 /* Takes the first delivery of a lane that has none in hand. False: there is none, or none is due. */
 static bool
 take_first(Fetch *fetch, WhLane *lane)
@@ -214,6 +235,8 @@ take_first(Fetch *fetch, WhLane *lane)
 		wh_lane_drop(lane);
 		return false;
 	}
+	if (adopt_in_hand(fetch, lane, DatumGetUUIDP(wh_slot_get(row, QUEUE_DELIVERY_ID))))
+		return false;
 	lane->head_due_at = DatumGetTimestampTz(wh_slot_get(row, QUEUE_DUE_AT));
 	if (lane->head_due_at <= fetch->now && take_row(fetch, lane->endpoint, lane, row))
 	{

@@ -29,6 +29,7 @@ typedef struct WhDelivery
 	WhLane	   *lane;			/* NULL: none */
 	ItemPointerData row;		/* where its queue row stood when it was fetched */
 	bool		probe;			/* of an endpoint whose breaker is open */
+	bool		operational;	/* its event is the sender's own, of a type webhooks.… */
 	int			attempt;		/* 1 for the first */
 	TimestampTz attempted_at;
 	WhVerdict	verdict;

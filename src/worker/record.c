@@ -11,16 +11,16 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
-#include "core/text.h"
 #include "executor/spi.h"
 #include "executor/tuptable.h"
-#include "mb/pg_wchar.h"
 #include "tables.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
+#include "worker/clean.h"
+#include "worker/health.h"
 #include "worker/queue.h"
 #include "worker/statement.h"
 
@@ -151,18 +151,6 @@ cancel_missing(Record *record)
 
 /* ---- attempts ---- */
 
-static char *
-clean(const char *text, size_t len, bool truncated)
-{
-	char	   *out = palloc(WH_TEXT_CLEAN_BOUND(len));
-
-	if (GetDatabaseEncoding() == PG_UTF8)
-		(void) wh_text_clean(out, text, len, truncated);
-	else
-		(void) wh_text_clean_ascii(out, text, len);
-	return out;
-}
-
 typedef struct Header
 {
 	char	   *name;			/* lower case */
@@ -239,7 +227,7 @@ headers_json(const char *block, size_t len)
 {
 	Header		headers[STORED_HEADERS_MAX];
 	JsonbPair	pairs[STORED_HEADERS_MAX];
-	int			count = parse_headers(clean(block, len, false), headers);
+	int			count = parse_headers(wh_clean(block, len, false), headers);
 	JsonbValue	object = {.type = jbvObject, .val.object = {.nPairs = count, .pairs = pairs}};
 
 	for (int i = 0; i < count; i++)
@@ -251,12 +239,6 @@ headers_json(const char *block, size_t len)
 	return JsonbPGetDatum(JsonbValueToJsonb(&object));
 }
 
-static char *
-error_text(const WhDelivery *d)
-{
-	return d->request.error[0] ? clean(d->request.error, strlen(d->request.error), false) : NULL;
-}
-
 static void
 set_answer(WhInserter *row, const WhRequest *r)
 {
@@ -264,7 +246,7 @@ set_answer(WhInserter *row, const WhRequest *r)
 	wh_inserter_set(row, ATTEMPTS_RESPONSE_HEADERS,
 					headers_json(r->response_headers, r->response_headers_len));
 	wh_inserter_set_text(row, ATTEMPTS_RESPONSE_BODY,
-						 clean(r->response_body, r->response_body_len, r->response_body_cut));
+						 wh_clean(r->response_body, r->response_body_len, r->response_body_cut));
 }
 
 static void
@@ -283,7 +265,7 @@ insert_attempt(WhInserter *row, const WhDelivery *d)
 	wh_inserter_set(row, ATTEMPTS_DURATION_MS, Float4GetDatum((float4) (r->duration_us / 1000.0)));
 	wh_inserter_set_text(row, ATTEMPTS_OUTCOME, wh_outcome_name(d->verdict.outcome));
 	wh_inserter_set_text(row, ATTEMPTS_ERROR_CLASS, wh_error_class_name(r->answer.error_class));
-	wh_inserter_set_text(row, ATTEMPTS_ERROR, error_text(d));
+	wh_inserter_set_text(row, ATTEMPTS_ERROR, wh_error_text(d));
 	if (r->answer.status != 0)
 		set_answer(row, r);
 	if (r->remote_address[0])
@@ -370,7 +352,7 @@ put_dead_letter(Columns *c, int n, const WhDelivery *d)
 	c->nulls[5][n] = d->request.answer.status == 0;
 	c->values[6][n] = text_or_null(wh_error_class_name(d->request.answer.error_class),
 								   &c->nulls[6][n]);
-	c->values[7][n] = text_or_null(error_text(d), &c->nulls[7][n]);
+	c->values[7][n] = text_or_null(wh_error_text(d), &c->nulls[7][n]);
 	c->values[8][n] = TimestampTzGetDatum(d->attempted_at + d->request.duration_us);
 	c->values[9][n] = CStringGetTextDatum(wh_dead_reason_name(d->verdict.reason));
 }
@@ -397,28 +379,6 @@ insert_dead_letters(Record *record)
 	wh_statement_execute(&dead_letters_statement, arguments, false, SPI_OK_INSERT);
 }
 
-static WhStatement gone_statement = {
-	"UPDATE webhooks.endpoints SET state = 'disabled', disabled_reason = 'gone', updated_at = now()"
-	" WHERE endpoint_id = ANY ($1) AND state <> 'disabled'",
-	1, {UUIDARRAYOID}
-};
-
-static void
-disable_gone(Record *record)
-{
-	Datum	   *ids = palloc(record->count * sizeof(Datum));
-	Datum		argument;
-	int			count = 0;
-
-	for (int i = 0; i < record->count; i++)
-		if (record->results[i]->verdict.reason == WH_DEAD_GONE)
-			ids[count++] = UUIDPGetDatum(&record->results[i]->endpoint->endpoint_id);
-	if (count == 0)
-		return;
-	argument = wh_array(UUIDOID, ids, NULL, count);
-	wh_statement_execute(&gone_statement, &argument, false, SPI_OK_UPDATE);
-}
-
 static void
 record_results(void *state)
 {
@@ -432,7 +392,7 @@ record_results(void *state)
 	cancel_missing(record);
 	insert_attempts(record);
 	insert_dead_letters(record);
-	disable_gone(record);
+	wh_health_note(record->results, record->count);
 }
 
 WhTransactionResult
@@ -440,5 +400,10 @@ wh_queue_record(WhQueue *queue, WhDelivery **results, int count)
 {
 	Record		record = {.queue = queue, .results = results, .count = count};
 
-	return wh_queue_transact(queue, "recording attempts", record_results, &record);
+	WhTransactionResult result = wh_queue_transact(queue, "recording attempts", record_results,
+												   &record);
+
+	if (result == WH_TRANSACTION_DONE)
+		wh_health_noted(results, count);
+	return result;
 }

@@ -76,6 +76,14 @@ typedef enum WhPlace
 								 * many in flight as it may, or a probe */
 } WhPlace;
 
+/* What the table endpoint_health says of an endpoint. */
+typedef enum WhHealth
+{
+	WH_HEALTH_UNKNOWN,
+	WH_HEALTH_GOOD,				/* it does not fail */
+	WH_HEALTH_BAD				/* it fails */
+} WhHealth;
+
 /* The endpoints in memory that have one tenant's hash. */
 typedef struct WhTenant
 {
@@ -109,6 +117,7 @@ typedef struct WhEndpoint
 	TimestampTz looked_at;		/* when a look last found it not at work */
 	WhRate		rate;
 	WhBreaker	breaker;
+	WhHealth	health;
 	dlist_head	open_lanes;		/* of WhLane: to be looked up by the next read */
 	dlist_head	lanes;			/* the others */
 	WhPlace		place;

@@ -48,6 +48,8 @@ my %case = (
 	'Retry-After in seconds' => { path => '/script/c/503,200?retry_after=2', state => 'succeeded', status => 200, schedule => $twice, attempts => 2, wait => 2 },
 	'Retry-After on 429'  => { path => '/script/d/429,200?retry_after=1', state => 'succeeded', status => 200, schedule => $twice, attempts => 2, wait => 1 },
 	'Retry-After as a date' => { path => '/script/e/503,200?retry_after=in3', state => 'succeeded', status => 200, schedule => $twice, attempts => 2, wait => 1.5 },
+	'Retry-After as a date of RFC 850' => { path => '/script/e850/503,200?retry_after=rfc850in3', state => 'succeeded', status => 200, schedule => $twice, attempts => 2, wait => 1.5 },
+	'Retry-After as a date of asctime' => { path => '/script/easc/503,200?retry_after=asctimein3', state => 'succeeded', status => 200, schedule => $twice, attempts => 2, wait => 1.5 },
 	'Retry-After on 500 is not honoured' => { path => '/script/f/500,200?retry_after=60', state => 'succeeded', status => 200, schedule => $twice, attempts => 2 },
 	'Retry-After, broken' => { path => '/script/g/503,200?retry_after=soon%20-1%209999999999999999999', state => 'succeeded', status => 200, schedule => $twice, attempts => 2 },
 	'no answer'           => { path => '/hang',         reason => 'exhausted', class => 'timeout', timeout => q('500ms') },
