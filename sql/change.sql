@@ -54,8 +54,6 @@ CREATE TYPE part AS (name text, price numeric, "Odd Name" int[]);
 CREATE DOMAIN positive AS integer CHECK (VALUE > 0);
 CREATE DOMAIN document AS jsonb;
 CREATE TYPE money_amount AS (amount numeric, currency text);
-CREATE FUNCTION money_json(money_amount) RETURNS json LANGUAGE sql AS $$SELECT to_json($1.amount || ' ' || $1.currency)$$;
-CREATE CAST (money_amount AS json) WITH FUNCTION money_json(money_amount);
 CREATE TYPE version AS ENUM ('1.0', '2.0');
 CREATE FUNCTION version_json(version) RETURNS json LANGUAGE sql AS $$SELECT json_build_object('major', left($1::text, 1))$$;
 CREATE CAST (version AS json) WITH FUNCTION version_json(version);
@@ -78,8 +76,8 @@ INSERT INTO everything VALUES
 	'null', 'null', '{}', 'sad', '{}', 1, NULL, ROW(NULL, NULL, NULL), '{}', ROW(NULL, NULL), NULL, '1.0', 'empty', '{}', '(,)', '{NULL}', ARRAY['a,b', '"', NULL, ''], '{}', '', '(NaN,Infinity)', '', 0, 0, '-0.01', '', ''),
 	(2, NULL, 32766, 'Infinity', 1e-300, 1e1000, 99999.99990, repeat('long', 5000), NULL, NULL, NULL, NULL, decode(repeat('00ff', 3000), 'hex'), '4713-01-01 BC', '0044-03-15 BC', '294276-12-31 UTC', NULL, NULL, NULL, NULL, NULL, NULL, NULL,
 	'  [1e2, 1.0e-2, "\u00e9"] ', '1e100', '1.10', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
-CREATE FUNCTION expected(kind text, e everything) RETURNS jsonb LANGUAGE sql AS $$SELECT jsonb_build_object('object', to_jsonb(e))$$;
-SELECT e.id, event_type, payload = expected('', e), payload::text = expected('', e)::text FROM emitted() JOIN everything e ON e.id = (payload #>> '{object,id}')::bigint ORDER BY e.id;
+SELECT row_.id, event_type, payload = jsonb_build_object('object', to_jsonb(row_)), payload::text = jsonb_build_object('object', to_jsonb(row_))::text
+FROM emitted() JOIN everything row_ ON row_.id = (payload #>> '{object,id}')::bigint ORDER BY row_.id;
 -- each column's old value, and only that; for a column that is set to what it was, nothing
 CREATE FUNCTION wrong_columns() RETURNS SETOF text LANGUAGE plpgsql AS $$
 DECLARE
@@ -90,14 +88,14 @@ DECLARE
 BEGIN
 	FOR col IN SELECT attname FROM pg_attribute WHERE attrelid = 'everything'::regclass AND attnum > 1 AND NOT attisdropped AND attgenerated = '' LOOP
 		FOR before IN SELECT * FROM everything WHERE id > 2 LOOP
-			EXECUTE format('UPDATE everything e SET %1$I = (SELECT %1$I FROM everything o WHERE o.id = 9223372036854775807 AND o.id = e.id)', col);
-			IF EXISTS (SELECT FROM emitted() WHERE payload #>> '{object,id}' = before.id::text) THEN
+			EXECUTE format('UPDATE everything SET %1$I = (SELECT %1$I FROM everything o WHERE o.id = $1) WHERE id = $1', col) USING before.id;
+			IF EXISTS (SELECT FROM emitted()) THEN
 				RETURN NEXT col || ' is the same, but told as changed';
 			END IF;
 			EXECUTE format('UPDATE everything SET %I = NULL WHERE id = $1', col) USING before.id;
 			SELECT * INTO event FROM emitted();
 			wanted := jsonb_build_object(col, to_jsonb(before) -> col) || CASE col WHEN 'i2' THEN jsonb_build_object('gen', to_jsonb(before) -> 'gen') ELSE '{}' END;
-			IF event.event_type IS DISTINCT FROM 'everything.updated' OR event.payload <> jsonb_build_object('object', (SELECT to_jsonb(e) FROM everything e WHERE e.id = before.id), 'previous_attributes', wanted) THEN
+			IF event.event_type IS DISTINCT FROM 'everything.updated' OR event.payload <> jsonb_build_object('object', (SELECT to_jsonb(row_) FROM everything row_ WHERE row_.id = before.id), 'previous_attributes', wanted) THEN
 				RETURN NEXT col || ': ' || coalesce(event.payload::text, 'no event');
 			END IF;
 		END LOOP;
@@ -105,7 +103,7 @@ BEGIN
 END
 $$;
 SELECT wrong_columns();
-SELECT count(*) FROM jsonb_each((SELECT to_jsonb(e) FROM everything e WHERE id > 2)) WHERE value <> 'null';
+SELECT key FROM jsonb_each((SELECT to_jsonb(row_) FROM everything row_ WHERE id > 2)) WHERE value <> 'null';
 
 -- Equality is the type's: what it takes for equal has not changed. Without one, the bytes tell.
 CREATE COLLATION nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
@@ -210,14 +208,14 @@ TRUNCATE webhooks.endpoints, webhooks.endpoint_secrets, webhooks.events, webhook
 ALTER SYSTEM SET webhooks.store_unmatched = off;
 SELECT pg_reload_conf();
 \c -
-CREATE FUNCTION fails(money_amount) RETURNS json LANGUAGE plpgsql AS $$BEGIN RAISE 'rendered'; END$$;
-DROP CAST (money_amount AS json);
-CREATE CAST (money_amount AS json) WITH FUNCTION fails(money_amount);
-INSERT INTO everything (id, m) VALUES (100, ROW(1, 'a'));
-UPDATE everything SET m = ROW(2, 'b') WHERE id = 100;
+CREATE FUNCTION fails(version) RETURNS json LANGUAGE plpgsql AS $$BEGIN RAISE 'rendered'; END$$;
+DROP CAST (version AS json);
+CREATE CAST (version AS json) WITH FUNCTION fails(version);
+INSERT INTO everything (id, v) VALUES (100, '1.0');
+UPDATE everything SET v = '2.0' WHERE id = 100;
 SELECT count(*) FROM emitted();
 SELECT endpoint_id FROM webhooks.register_endpoint('https://example.com/', '{everything.deleted}') \gset
-UPDATE everything SET m = ROW(3, 'b') WHERE id = 100;
+UPDATE everything SET v = '1.0' WHERE id = 100;
 DELETE FROM everything WHERE id = 100;
 SELECT webhooks.disable_endpoint(:'endpoint_id');
 DELETE FROM everything WHERE id = 100;
@@ -226,11 +224,10 @@ SELECT pg_reload_conf();
 SELECT webhooks.remove_endpoint(:'endpoint_id');
 
 TRUNCATE webhooks.endpoints, webhooks.endpoint_secrets, webhooks.events, webhooks.queue, webhooks.attempts, webhooks.dead_letters;
-DROP FUNCTION wrong_columns(), expected(text, everything), emitted();
+DROP FUNCTION wrong_columns(), emitted();
 DROP TABLE orders, everything, equals, later, many, parents, children, accounts;
-DROP CAST (money_amount AS json);
 DROP CAST (version AS json);
-DROP FUNCTION fails(money_amount), money_json(money_amount), version_json(version);
+DROP FUNCTION fails(version), version_json(version);
 DROP DOMAIN positive, document;
 DROP TYPE mood, part, money_amount, version, temperature;
 DROP COLLATION nocase;
