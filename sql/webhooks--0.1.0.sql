@@ -512,6 +512,32 @@ COMMENT ON VIEW webhooks.watched
 IS 'which tables emit what: a row for each resource, with its options, as the tables'' triggers tell';
 
 
+CREATE TABLE webhooks.backfills (
+	relation regclass NOT NULL,
+	endpoint_id uuid NOT NULL,
+	resource text NOT NULL,
+	last_key text[],
+	sent bigint NOT NULL DEFAULT 0,
+	started_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	updated_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	finished_at timestamptz,
+	PRIMARY KEY (relation, endpoint_id, resource)
+);
+COMMENT ON TABLE webhooks.backfills IS 'how far each backfill is: its next call goes on after last_key, or begins anew once finished';
+COMMENT ON COLUMN webhooks.backfills.last_key IS 'the primary key of the last row that is through, a column each as text';
+SELECT pg_catalog.pg_extension_config_dump('webhooks.backfills', '');
+
+CREATE PROCEDURE webhooks.backfill(
+	relation regclass,
+	endpoint_id uuid,
+	resource text DEFAULT NULL,
+	batch_size integer DEFAULT 100,
+	INOUT sent bigint DEFAULT NULL)
+LANGUAGE c AS 'MODULE_PATHNAME', 'wh_sql_backfill';
+COMMENT ON PROCEDURE webhooks.backfill(regclass, uuid, text, integer, bigint)
+IS 'sends a watched table''s present rows to one endpoint, as events named snapshot; commits as it goes, and goes on where it was interrupted';
+
+
 -- ---------------------------------------------------------------------------------------------------------------------
 -- Dead letters and replays
 -- ---------------------------------------------------------------------------------------------------------------------
