@@ -50,7 +50,7 @@ refuse_firing(const TriggerData *data, const char *rule, const char *hint)
 	ereport(ERROR,
 			(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 			 errmsg("emit_change %s", rule),
-			 data ? errdetail("Trigger \"%s\" on \"%s\" is another.", data->tg_trigger->tgname,
+			 data ? errdetail("It was called by trigger \"%s\" on \"%s\".", data->tg_trigger->tgname,
 							  RelationGetRelationName(data->tg_relation)) : 0,
 			 errhint("%s", hint)));
 }
@@ -316,57 +316,22 @@ close_rows(Rows *rows)
 }
 
 static void
-emit_rows(Emitter *emitter, const TriggerData *data)
+emit_rows(Emitter *emitter, const TriggerData *data, WhChangeKind kind)
 {
-	bool		inserted = TRIGGER_FIRED_BY_INSERT(data->tg_event);
-	Rows		rows = open_rows(inserted ? data->tg_newtable : data->tg_oldtable,
+	Rows		rows = open_rows(kind == WH_CREATED ? data->tg_newtable : data->tg_oldtable,
 								 data->tg_relation);
 
 	while (next_row(&rows))
-		take(emitter, inserted ? NULL : rows.row, inserted ? rows.row : NULL);
+		take(emitter, kind == WH_DELETED ? rows.row : NULL, kind == WH_CREATED ? rows.row : NULL);
 	close_rows(&rows);
 }
 
 /*
- * A row that moves to another partition is first entered as old, then as new. When a trigger of that
- * partition leaves it out, an old row stands there without its new one; then keys tell which.
+ * Both tables are filled by the same call for each row, so they are in one order. But a row that
+ * moves to another partition is entered as old, and then, unless a trigger there leaves it out, as
+ * new. When one was left out, which row became which cannot be told, the partition being part of
+ * the key: all are then told as deleted and created.
  */
-static void
-emit_updates_by_key(Emitter *emitter, const TriggerData *data)
-{
-	Rows		before = open_rows(data->tg_oldtable, data->tg_relation);
-	Rows		after = open_rows(data->tg_newtable, data->tg_relation);
-	List	   *numbers = wh_primary_key(data->tg_relation);
-	WhColumn   *key = palloc(Max(1, list_length(numbers)) * sizeof(WhColumn));
-	int			key_count = 0;
-	ListCell   *cell;
-	bool		more = next_row(&after);
-
-	foreach(cell, numbers)
-		wh_column_prepare(&key[key_count++], TupleDescAttr(RelationGetDescr(data->tg_relation),
-														   lfirst_int(cell) - 1));
-	while (next_row(&before))
-	{
-		if (more && key_count > 0 && !any_differs(key, key_count, before.row, after.row))
-		{
-			take(emitter, before.row, after.row);
-			more = next_row(&after);
-		}
-		else
-			take(emitter, before.row, NULL);
-	}
-	if (more)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("cannot tell which old row of \"%s\" became which new one",
-						RelationGetRelationName(data->tg_relation)),
-				 errdetail("A trigger left out a row that moved to another partition."),
-				 errhint("Watch the table with level => 'row'.")));
-	close_rows(&before);
-	close_rows(&after);
-}
-
-/* Both tables are filled by the same call for each row, so they are in one order. */
 static void
 emit_updates(Emitter *emitter, const TriggerData *data)
 {
@@ -375,7 +340,8 @@ emit_updates(Emitter *emitter, const TriggerData *data)
 
 	if (tuplestore_tuple_count(data->tg_oldtable) != tuplestore_tuple_count(data->tg_newtable))
 	{
-		emit_updates_by_key(emitter, data);
+		emit_rows(emitter, data, WH_DELETED);
+		emit_rows(emitter, data, WH_CREATED);
 		return;
 	}
 	before = open_rows(data->tg_oldtable, data->tg_relation);
@@ -403,7 +369,7 @@ emit_for_statement(Emitter *emitter, const TriggerData *data)
 	{
 		case WH_CREATED:
 		case WH_DELETED:
-			emit_rows(emitter, data);
+			emit_rows(emitter, data, kind);
 			break;
 		case WH_UPDATED:
 			emit_updates(emitter, data);
