@@ -181,6 +181,13 @@ END;
 COMMENT ON FUNCTION webhooks.lane(text, text)
 IS 'internal: the lane of an event with that key at an endpoint with that ordering';
 
+-- Functions that run as the owner ask this, not current_setting: it loads the library, without which anybody may set
+-- webhooks.*.
+CREATE FUNCTION webhooks.session_tenant() RETURNS text
+LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'wh_sql_session_tenant';
+COMMENT ON FUNCTION webhooks.session_tenant()
+IS 'internal: the tenant that webhooks.tenant_id confines the session to; NULL for none';
+
 -- One call a statement: two in one statement fail.
 SELECT pg_catalog.pg_extension_config_dump('webhooks.endpoints', '');
 SELECT pg_catalog.pg_extension_config_dump('webhooks.endpoint_secrets', '');
@@ -398,7 +405,7 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-	session_tenant text := nullif(current_setting('webhooks.tenant_id', true), '');
+	session_tenant constant text := webhooks.session_tenant();
 BEGIN
 	IF dispatch_status.event_id IS NULL THEN
 		RAISE invalid_parameter_value USING MESSAGE = 'event_id must not be NULL';
@@ -579,6 +586,7 @@ CREATE FUNCTION webhooks.wait_until_idle(timeout interval DEFAULT '30 seconds') 
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+	session_tenant constant text := webhooks.session_tenant();
 	deadline timestamptz := clock_timestamp() + timeout;
 BEGIN
 	IF timeout IS NULL OR timeout < interval '0' THEN
@@ -595,7 +603,7 @@ BEGIN
 		IF NOT EXISTS (SELECT FROM webhooks.in_flight)
 			AND NOT EXISTS (
 				SELECT FROM webhooks.endpoints e
-				WHERE e.state = 'active' AND EXISTS (
+				WHERE e.state = 'active' AND e.tenant_id = coalesce(session_tenant, e.tenant_id) AND EXISTS (
 					SELECT FROM webhooks.queue q
 					WHERE q.endpoint_id = e.endpoint_id AND q.due_at <= clock_timestamp()))
 		THEN
@@ -609,7 +617,296 @@ BEGIN
 END;
 $$;
 COMMENT ON FUNCTION webhooks.wait_until_idle(interval)
-IS 'waits until nothing is due and nothing in flight; false when the timeout passes first';
+IS 'waits until nothing is due and nothing in flight, of the session''s tenant where it has one; false when the timeout passes first';
+
+
+-- ---------------------------------------------------------------------------------------------------------------------
+-- How it goes
+-- ---------------------------------------------------------------------------------------------------------------------
+
+CREATE FUNCTION webhooks.processes(
+	OUT pid integer,
+	OUT worker integer,
+	OUT database text,
+	OUT in_flight integer,
+	OUT attempted bigint,
+	OUT succeeded bigint,
+	OUT retried bigint,
+	OUT dead_lettered bigint,
+	OUT bytes_sent bigint,
+	OUT started_at timestamptz,
+	OUT last_error text,
+	OUT last_error_at timestamptz)
+RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'wh_sql_processes';
+COMMENT ON FUNCTION webhooks.processes()
+IS 'the processes of the whole server that deliver, and what they have done since they started';
+
+CREATE VIEW webhooks.pg_stat_webhooks AS SELECT * FROM webhooks.processes();
+COMMENT ON VIEW webhooks.pg_stat_webhooks
+IS 'one row a process that delivers, with its counts since it started: workers, and sessions in deliver_due (worker is NULL); last_error is told in its own database, figures to no session that is confined to a tenant';
+
+CREATE FUNCTION webhooks.checked_endpoint(endpoint_id uuid, period interval) RETURNS uuid
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF period IS NULL OR period <= interval '0' THEN
+		RAISE invalid_parameter_value USING MESSAGE = 'period must be above 0 and not NULL';
+	END IF;
+	IF endpoint_id IS NOT NULL
+		AND NOT EXISTS (SELECT FROM webhooks.endpoints e WHERE e.endpoint_id = checked_endpoint.endpoint_id)
+	THEN
+		RAISE no_data_found USING MESSAGE = format('endpoint %s does not exist', endpoint_id);
+	END IF;
+	RETURN endpoint_id;
+END;
+$$;
+COMMENT ON FUNCTION webhooks.checked_endpoint(uuid, interval) IS 'of endpoint_stats: its arguments, judged';
+
+CREATE FUNCTION webhooks.endpoint_stats(
+	endpoint_id uuid DEFAULT NULL,
+	period interval DEFAULT '1 day',
+	OUT endpoint_id uuid,
+	OUT url text,
+	OUT total bigint,
+	OUT succeeded bigint,
+	OUT failed bigint,
+	OUT success_rate double precision,
+	OUT avg_ms double precision,
+	OUT p50_ms double precision,
+	OUT p95_ms double precision,
+	OUT p99_ms double precision,
+	OUT errors jsonb)
+RETURNS SETOF record LANGUAGE sql STABLE
+BEGIN ATOMIC
+	WITH wanted AS MATERIALIZED (
+		SELECT webhooks.checked_endpoint(endpoint_stats.endpoint_id, endpoint_stats.period) AS endpoint_id
+	), made AS (
+		SELECT a.endpoint_id, a.outcome, a.duration_ms,
+			coalesce(a.status_code::text, a.error_class) AS error
+		FROM webhooks.attempts a, wanted w
+		WHERE a.attempted_at > now() - endpoint_stats.period
+			AND a.outcome <> 'cancelled'
+			AND (w.endpoint_id IS NULL OR a.endpoint_id = w.endpoint_id)
+	), kinds AS (
+		SELECT k.endpoint_id, jsonb_object_agg(k.error, k.n) AS errors
+		FROM (SELECT m.endpoint_id, m.error, count(*) AS n FROM made m
+			WHERE m.outcome <> 'succeeded' AND m.error IS NOT NULL GROUP BY 1, 2) k
+		GROUP BY 1
+	), sums AS (
+		SELECT m.endpoint_id,
+			count(*) AS total,
+			count(*) FILTER (WHERE m.outcome = 'succeeded') AS succeeded,
+			avg(m.duration_ms) AS avg_ms,
+			percentile_cont(ARRAY[0.5, 0.95, 0.99]) WITHIN GROUP (ORDER BY m.duration_ms) AS percentiles
+		FROM made m
+		GROUP BY 1
+	)
+	SELECT e.endpoint_id, e.url, coalesce(s.total, 0), coalesce(s.succeeded, 0),
+		coalesce(s.total - s.succeeded, 0),
+		pg_catalog.round(s.succeeded::numeric / s.total, 4),
+		pg_catalog.round(s.avg_ms::numeric, 3), pg_catalog.round(s.percentiles[1]::numeric, 3),
+		pg_catalog.round(s.percentiles[2]::numeric, 3), pg_catalog.round(s.percentiles[3]::numeric, 3),
+		coalesce(k.errors, '{}')
+	FROM wanted w
+	JOIN webhooks.endpoints e ON w.endpoint_id IS NULL OR e.endpoint_id = w.endpoint_id
+	LEFT JOIN sums s ON s.endpoint_id = e.endpoint_id
+	LEFT JOIN kinds k ON k.endpoint_id = e.endpoint_id
+	WHERE e.registered OR s.total > 0
+	ORDER BY coalesce(s.total - s.succeeded, 0) DESC, s.total DESC NULLS LAST, e.endpoint_id;
+END;
+COMMENT ON FUNCTION webhooks.endpoint_stats(uuid, interval)
+IS 'attempts of each endpoint within the period: how many succeeded (success_rate is 0 to 1), how long they took, and the failures by status or error class; those with most failures first';
+
+CREATE FUNCTION webhooks.health(
+	OUT ok boolean,
+	OUT reason text,
+	OUT workers_running integer,
+	OUT workers_wanted integer,
+	OUT due bigint,
+	OUT oldest_due interval,
+	OUT dead_letters bigint)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	late constant interval := '5 minutes';
+	session_tenant constant text := webhooks.session_tenant();
+	broken text[] := '{}';
+	notes text[] := '{}';
+	unserved bigint;
+BEGIN
+	workers_running := (SELECT count(*) FROM webhooks.processes() p
+		WHERE p.database = current_database() AND p.worker IS NOT NULL);
+	workers_wanted := CASE WHEN current_setting('webhooks.enabled')::boolean AND NOT pg_is_in_recovery()
+		THEN current_setting('webhooks.workers')::integer ELSE 0 END;
+
+	SELECT sum(q.n), max(clock_timestamp() - q.oldest) INTO due, oldest_due
+	FROM webhooks.endpoints e, LATERAL (
+		SELECT count(*) AS n, min(q.due_at) AS oldest FROM webhooks.queue q
+		WHERE q.endpoint_id = e.endpoint_id AND q.due_at <= clock_timestamp()) q
+	WHERE e.state = 'active' AND (session_tenant IS NULL OR e.tenant_id = session_tenant);
+	due := coalesce(due, 0);
+	dead_letters := (SELECT count(*) FROM webhooks.dead_letters d
+		WHERE session_tenant IS NULL OR d.tenant_id = session_tenant);
+	unserved := (SELECT count(*) FROM webhooks.endpoint_secrets s WHERE s.encryption_key_id IS NULL);
+
+	IF NOT (current_setting('shared_preload_libraries') ~ '(^|[ ,"/])webhooks(\.so)?($|[ ,"])') THEN
+		broken := broken || 'webhooks is not in shared_preload_libraries, so no worker runs'::text;
+	ELSIF pg_is_in_recovery() THEN
+		notes := notes || 'this server is a standby, which delivers nothing until it is promoted'::text;
+	ELSIF NOT current_setting('webhooks.enabled')::boolean THEN
+		broken := broken || 'webhooks.enabled is off'::text;
+	ELSIF workers_running < workers_wanted THEN
+		broken := broken || format('%s of %s workers run', workers_running, workers_wanted);
+	END IF;
+	IF oldest_due > late THEN
+		broken := broken || format('deliveries have been due for up to %s', date_trunc('second', oldest_due));
+	END IF;
+	IF to_regclass(format('webhooks.events_%s', to_char(now() AT TIME ZONE 'UTC', 'YYYYMMDD'))) IS NULL
+		AND EXISTS (SELECT FROM webhooks.endpoints WHERE created_at < now() - interval '1 hour')
+	THEN
+		notes := notes || 'there is no partition for today, events go to the default one'::text;
+	END IF;
+	IF unserved > 0 AND session_tenant IS NULL THEN
+		notes := notes || format('%s secrets are stored unencrypted', unserved);
+	END IF;
+	ok := broken = '{}';
+	reason := nullif(array_to_string(broken || notes, '; '), '');
+END;
+$$;
+COMMENT ON FUNCTION webhooks.health()
+IS 'whether deliveries go on as they should, and if not, why; reason may hold remarks while ok is true; due and dead_letters are the session''s tenant''s where one is set';
+
+CREATE FUNCTION webhooks.metrics(OUT name text, OUT labels jsonb, OUT value double precision)
+RETURNS SETOF record LANGUAGE sql STABLE
+BEGIN ATOMIC
+	WITH h AS MATERIALIZED (SELECT * FROM webhooks.health()),
+	p AS MATERIALIZED (SELECT * FROM webhooks.processes() WHERE database = current_database())
+	SELECT m.name, m.labels, m.value FROM h, LATERAL (VALUES
+		('webhooks_up', jsonb '{}', h.ok::integer::double precision),
+		('webhooks_workers_running', '{}', h.workers_running),
+		('webhooks_workers_wanted', '{}', h.workers_wanted),
+		('webhooks_deliveries_due', '{}', h.due),
+		('webhooks_oldest_due_seconds', '{}', coalesce(EXTRACT(epoch FROM h.oldest_due)::double precision, 0)),
+		('webhooks_dead_letters', '{}', h.dead_letters)
+	) m(name, labels, value)
+	UNION ALL
+	SELECT 'webhooks_endpoints', jsonb_build_object('state', s.state), count(e.endpoint_id)
+	FROM unnest(ARRAY['active', 'paused', 'disabled']) s(state)
+	LEFT JOIN webhooks.endpoints e ON e.state = s.state AND e.registered
+	GROUP BY s.state
+	UNION ALL
+	SELECT m.name, m.labels, m.value FROM p, LATERAL (VALUES
+		('webhooks_in_flight', jsonb '{}', p.in_flight::double precision),
+		('webhooks_attempts_total', jsonb '{"outcome": "succeeded"}', p.succeeded),
+		('webhooks_attempts_total', '{"outcome": "retrying"}', p.retried),
+		('webhooks_attempts_total', '{"outcome": "dead_letter"}', p.dead_lettered),
+		('webhooks_sent_bytes_total', '{}', p.bytes_sent)
+	) v(name, labels, value), LATERAL (
+		SELECT v.name, v.labels || jsonb_build_object('worker', p.worker::text) AS labels, v.value
+	) m
+	-- a tenant is told no figures of workers
+	WHERE p.worker IS NOT NULL AND v.value IS NOT NULL;
+END;
+COMMENT ON FUNCTION webhooks.metrics()
+IS 'figures for a monitoring system; those named _total only grow while their worker runs, and begin at 0 with it';
+
+CREATE FUNCTION webhooks.html(text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+	SELECT replace(replace(replace(replace(replace(coalesce($1, ''), '&', '&amp;'), '<', '&lt;'), '>', '&gt;'),
+		'"', '&quot;'), '''', '&#39;');
+END;
+COMMENT ON FUNCTION webhooks.html(text) IS 'of report_html: text as HTML';
+
+CREATE FUNCTION webhooks.html_table(head text[], body text, empty text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+	SELECT CASE WHEN coalesce(body, '') = '' THEN '<p class="empty">' || webhooks.html(empty) || '</p>'
+		ELSE '<table><thead><tr>'
+			|| (SELECT string_agg('<th>' || webhooks.html(h) || '</th>', '' ORDER BY n)
+				FROM unnest(head) WITH ORDINALITY u(h, n))
+			|| '</tr></thead><tbody>' || body || '</tbody></table>' END;
+END;
+COMMENT ON FUNCTION webhooks.html_table(text[], text, text)
+IS 'of report_html: a table, or a sentence where it has no rows';
+
+CREATE FUNCTION webhooks.html_row(VARIADIC cells text[]) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+	SELECT '<tr>' || (SELECT string_agg('<td>' || webhooks.html(c) || '</td>', '' ORDER BY n)
+		FROM unnest(cells) WITH ORDINALITY u(c, n)) || '</tr>';
+END;
+COMMENT ON FUNCTION webhooks.html_row(text[]) IS 'of report_html: a row of a table';
+
+CREATE FUNCTION webhooks.report_html() RETURNS text
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+	WITH h AS MATERIALIZED (SELECT * FROM webhooks.health()),
+	s AS MATERIALIZED (SELECT * FROM webhooks.endpoint_stats() WHERE total > 0 LIMIT 50),
+	recent AS (
+		SELECT l.attempted_at, l.event_type, l.url, l.attempt, l.outcome, l.status_code, l.error
+		FROM webhooks.delivery_log l
+		WHERE l.attempted_at > now() - interval '1 day' AND l.outcome IN ('retrying', 'dead_letter')
+		ORDER BY l.attempted_at DESC LIMIT 50
+	), dead AS (
+		SELECT d.reason, count(*) AS n, min(d.dead_at) AS first, max(d.dead_at) AS last
+		FROM webhooks.dead_letters d GROUP BY d.reason
+	)
+	SELECT '<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>webhooks: ' || webhooks.html(current_database()) || '</title>
+<style>
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem; color: #1b1f24; background: #fff; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
+.state { padding: .6rem 1rem; border-radius: .4rem; } .ok { background: #e3f5e6; } .bad { background: #fbe4e4; }
+.figures { display: flex; flex-wrap: wrap; gap: 1rem; margin: 1rem 0; padding: 0; list-style: none; }
+.figures li { background: #f3f4f6; border-radius: .4rem; padding: .6rem 1rem; min-width: 8rem; } .figures b { display: block; font-size: 1.3rem; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; font-size: .9rem; }
+th, td { text-align: left; padding: .35rem .8rem .35rem 0; border-bottom: 1px solid #e2e5e9; vertical-align: top; }
+td { overflow-wrap: anywhere; min-width: 5.6rem; } .empty { color: #5b6470; }
+</style>
+</head>
+<body>
+<h1>Webhooks of ' || webhooks.html(current_database()) || '</h1>
+<p class="state ' || CASE WHEN h.ok THEN 'ok' ELSE 'bad' END || '"><b>' || CASE WHEN h.ok THEN 'Delivering' ELSE 'Needs attention' END
+		|| '</b>' || coalesce(': ' || webhooks.html(h.reason), '') || '</p>
+<ul class="figures">
+<li><b>' || h.workers_running || ' of ' || h.workers_wanted || '</b>workers run</li>
+<li><b>' || h.due || '</b>deliveries due</li>
+<li><b>' || webhooks.html(coalesce(date_trunc('second', h.oldest_due)::text, '–')) || '</b>the oldest is late by</li>
+<li><b>' || h.dead_letters || '</b>dead letters</li>
+</ul>
+<h2>Endpoints, last 24 hours</h2>
+<div class="wide">' || webhooks.html_table(
+			ARRAY['URL', 'Attempts', 'Failed', 'Success', 'Median ms', 'p95 ms', 'p99 ms', 'Failures by kind'],
+			(SELECT string_agg(webhooks.html_row(s.url, s.total::text, s.failed::text,
+				pg_catalog.round((s.success_rate * 100)::numeric, 1) || ' %', pg_catalog.round(s.p50_ms::numeric, 1)::text,
+				pg_catalog.round(s.p95_ms::numeric, 1)::text, pg_catalog.round(s.p99_ms::numeric, 1)::text,
+				(SELECT string_agg(e.key || ' × ' || e.value, ', ' ORDER BY e.value::bigint DESC, e.key)
+					FROM jsonb_each_text(s.errors) e)), '' ORDER BY s.failed DESC, s.total DESC) FROM s),
+			'No request was made.') || '</div>
+<h2>Latest failures</h2>
+<div class="wide">' || webhooks.html_table(ARRAY['When', 'Event type', 'URL', 'Attempt', 'Outcome', 'Status', 'Error'],
+			(SELECT string_agg(webhooks.html_row(to_char(r.attempted_at, 'YYYY-MM-DD HH24:MI:SS TZ'), r.event_type, r.url,
+				r.attempt::text, r.outcome, r.status_code::text, r.error), '' ORDER BY r.attempted_at DESC) FROM recent r),
+			'There is none.') || '</div>
+<h2>Dead letters</h2>
+<div class="wide">' || webhooks.html_table(ARRAY['Reason', 'Deliveries', 'First', 'Last'],
+			(SELECT string_agg(webhooks.html_row(d.reason, d.n::text, to_char(d.first, 'YYYY-MM-DD HH24:MI:SS TZ'),
+				to_char(d.last, 'YYYY-MM-DD HH24:MI:SS TZ')), '' ORDER BY d.n DESC) FROM dead d),
+			'There is none.') || '</div>
+<p class="empty">As of ' || to_char(now(), 'YYYY-MM-DD HH24:MI:SS TZ') || '.</p>
+</body>
+</html>
+'
+	FROM h;
+END;
+COMMENT ON FUNCTION webhooks.report_html()
+IS 'one HTML page: health, endpoints, latest failures, dead letters; psql -XAt -c ''SELECT webhooks.report_html()'' > report.html';
 
 
 -- ---------------------------------------------------------------------------------------------------------------------
@@ -627,7 +924,7 @@ COMMENT ON FUNCTION webhooks.event_id_floor(timestamptz) IS 'internal: the small
 
 CREATE FUNCTION webhooks.make_partition(parent regclass, day date) RETURNS text
 LANGUAGE plpgsql VOLATILE
-SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' SET "TimeZone" = 'UTC'
+SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' SET "TimeZone" = 'UTC' SET default_tablespace = ''
 AS $$
 DECLARE
 	parent_name text := (SELECT relname FROM pg_class WHERE oid = parent);
@@ -659,6 +956,7 @@ BEGIN
 	END IF;
 
 	EXECUTE format('CREATE TABLE webhooks.%I (LIKE %s INCLUDING DEFAULTS INCLUDING COMMENTS)', name, parent);
+	EXECUTE format('ALTER TABLE webhooks.%I ENABLE ROW LEVEL SECURITY', name);
 	EXECUTE format('WITH moved AS (DELETE FROM webhooks.%1$I WHERE %2$I >= %3$L AND %2$I < %4$L RETURNING *)
 		INSERT INTO webhooks.%5$I SELECT * FROM moved', parent_name || '_default', key, low, high, name);
 	IF parent_name = 'events' THEN
@@ -700,6 +998,7 @@ SET search_path = pg_catalog, pg_temp SET "TimeZone" = 'UTC'
 AS $$
 DECLARE
 	days_ahead constant integer := 7;
+	session_tenant constant text := webhooks.session_tenant(); -- loads the library, which keeps webhooks.retention from the session
 	kept_from date := (now() - current_setting('webhooks.retention')::interval)::date;
 	parent regclass;
 	part regclass;
@@ -775,7 +1074,130 @@ IS 'internal: tells the launcher, when this transaction commits, that this datab
 
 -- ---------------------------------------------------------------------------------------------------------------------
 -- Privileges: PUBLIC has nothing
+--
+-- The tables' row-level security has no policy in the catalog: the library gives it one (see src/sql/tenant_rule.c).
 -- ---------------------------------------------------------------------------------------------------------------------
+
+CREATE FUNCTION webhooks.access_levels(OUT level text, OUT kind text, OUT name text) RETURNS SETOF record
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+	SELECT l.level, l.kind, n.name
+	FROM (VALUES
+		('dispatch', 'function', '{
+			dispatch, dispatch_raw, dispatch_to_urls, dispatch_status,
+			emit_change,
+			sign, verify, receive}'::text[]),
+		('observe', 'function', '{
+			endpoint_stats, checked_endpoint, health, metrics, in_flight, processes,
+			report_html, html, html_table, html_row,
+			check_url, public_key, exponential_backoff,
+			wait_until_idle}'),
+		('observe', 'relation', '{
+			endpoints, events, queue, attempts, dead_letters, event_types, inbox,
+			deliveries, delivery_log, in_flight, pg_stat_webhooks}'),
+		('manage', 'function', '{
+			register_endpoint, update_endpoint, pause_endpoint, resume_endpoint, disable_endpoint, enable_endpoint,
+			remove_endpoint, rotate_secret, ping_endpoint,
+			add_signing_key, retire_signing_key,
+			cancel_event, cancel_delivery, replay_delivery, replay_event, replay_failed, discard_dead_letter,
+			register_event_type, retire_event_type, register_api_version,
+			watch, unwatch, add_source, remove_source,
+			deliver_due}'),
+		('owner', 'function', '{
+			maintain, reencrypt_secrets,
+			access_levels, grant_access, revoke_access}')
+	) l(level, kind, names), LATERAL pg_catalog.unnest(l.names) n(name);
+END;
+COMMENT ON FUNCTION webhooks.access_levels()
+IS 'what each level of grant_access allows, manage all that dispatch and observe do as well; what is the owner''s can be granted by hand alone';
+
+CREATE FUNCTION webhooks.grant_access(role regrole, level text) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	levels constant text[] := CASE grant_access.level
+		WHEN 'dispatch' THEN '{dispatch}'
+		WHEN 'observe' THEN '{observe}'
+		WHEN 'manage' THEN '{dispatch,observe,manage}' END;
+	-- stored as it is where no key encrypts it
+	withheld constant name[] := '{authorization_header}';
+	granted text;
+BEGIN
+	IF role IS NULL OR role = 0 THEN
+		RAISE invalid_parameter_value USING MESSAGE = 'role must not be NULL';
+	END IF;
+	IF levels IS NULL THEN
+		RAISE invalid_parameter_value USING MESSAGE = 'level must be dispatch, observe or manage';
+	END IF;
+
+	EXECUTE format('GRANT USAGE ON SCHEMA webhooks TO %s', role);
+	FOR granted IN
+		SELECT format('EXECUTE ON ROUTINE %s', p.oid::regprocedure)
+		FROM webhooks.access_levels() a JOIN pg_proc p ON p.proname = a.name
+		WHERE a.kind = 'function' AND a.level = ANY (levels) AND p.pronamespace = 'webhooks'::regnamespace
+		UNION ALL
+		SELECT CASE WHEN bool_or(att.attname = ANY (withheld))
+			THEN format('SELECT (%s) ON %s', string_agg(quote_ident(att.attname), ', ' ORDER BY att.attnum)
+				FILTER (WHERE att.attname <> ALL (withheld)), c.oid::regclass)
+			ELSE format('SELECT ON %s', c.oid::regclass) END
+		FROM webhooks.access_levels() a JOIN pg_class c ON c.relname = a.name
+		JOIN pg_attribute att ON att.attrelid = c.oid AND att.attnum > 0 AND NOT att.attisdropped
+		WHERE a.kind = 'relation' AND a.level = ANY (levels) AND c.relnamespace = 'webhooks'::regnamespace
+		GROUP BY c.oid
+	LOOP
+		EXECUTE format('GRANT %s TO %s', granted, role);
+	END LOOP;
+END;
+$$;
+COMMENT ON FUNCTION webhooks.grant_access(regrole, text)
+IS 'lets a role dispatch, observe or manage, beside what it may already; again after ALTER EXTENSION UPDATE for what is new';
+
+CREATE FUNCTION webhooks.revoke_access(role regrole) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	granted text;
+BEGIN
+	IF role IS NULL OR role = 0 THEN
+		RAISE invalid_parameter_value USING MESSAGE = 'role must not be NULL';
+	END IF;
+
+	FOR granted IN
+		SELECT format('ALL ON ROUTINE %s', p.oid::regprocedure)
+		FROM pg_proc p
+		WHERE p.pronamespace = 'webhooks'::regnamespace
+			AND EXISTS (SELECT FROM aclexplode(p.proacl) a WHERE a.grantee = role)
+		UNION ALL
+		SELECT format('ALL ON %s', c.oid::regclass)
+		FROM pg_class c
+		WHERE c.relnamespace = 'webhooks'::regnamespace
+			AND (EXISTS (SELECT FROM aclexplode(c.relacl) a WHERE a.grantee = role)
+				OR EXISTS (
+					SELECT FROM pg_attribute att, aclexplode(att.attacl) a
+					WHERE att.attrelid = c.oid AND a.grantee = role))
+		UNION ALL
+		SELECT 'ALL ON SCHEMA webhooks'
+	LOOP
+		EXECUTE format('REVOKE %s FROM %s', granted, role);
+	END LOOP;
+END;
+$$;
+COMMENT ON FUNCTION webhooks.revoke_access(regrole)
+IS 'takes from a role everything that was granted to it on the extension, of whatever level';
+
+DO $$
+DECLARE
+	rel regclass;
+BEGIN
+	FOR rel IN
+		SELECT c.oid FROM pg_catalog.pg_class c
+		WHERE c.relnamespace OPERATOR(pg_catalog.=) 'webhooks'::pg_catalog.regnamespace
+			AND c.relkind OPERATOR(pg_catalog.=) ANY ('{r,p}'::pg_catalog."char"[])
+	LOOP
+		EXECUTE pg_catalog.format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', rel);
+	END LOOP;
+END;
+$$;
 
 REVOKE ALL ON SCHEMA webhooks FROM PUBLIC;
 REVOKE ALL ON ALL TABLES IN SCHEMA webhooks FROM PUBLIC;

@@ -1,18 +1,36 @@
 /*
- * What shared memory tells, as SQL; and the install script's word to the launcher.
+ * What shared memory and the session tell, as SQL; and the install script's word to the launcher.
  */
 #include "postgres.h"
 
+#include "commands/dbcommands.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "shmem.h"
+#include "sql/session.h"
+#include "sql/subscription.h"
+#include "utils/builtins.h"
 #include "utils/tuplestore.h"
 #include "utils/timestamp.h"
 #include "wake.h"
 
 PG_FUNCTION_INFO_V1(wh_sql_in_flight);
+PG_FUNCTION_INFO_V1(wh_sql_processes);
+PG_FUNCTION_INFO_V1(wh_sql_session_tenant);
 PG_FUNCTION_INFO_V1(wh_sql_announce);
+
+/* Whether the session's tenant, if it has one, is the endpoint's. */
+static bool
+is_seen(const pg_uuid_t *endpoint_id)
+{
+	const char *tenant = wh_session_tenant();
+	WhSubscriber endpoint;
+
+	return tenant == NULL ||
+		wh_endpoint_standing(tenant, endpoint_id, &endpoint) != WH_ENDPOINT_UNKNOWN;
+}
 
 Datum
 wh_sql_in_flight(PG_FUNCTION_ARGS)
@@ -30,9 +48,61 @@ wh_sql_in_flight(PG_FUNCTION_ARGS)
 		};
 		bool		nulls[4] = {false};
 
-		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+		if (is_seen(&requests[i].endpoint_id))
+			tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
 	return (Datum) 0;
+}
+
+static void
+put_process(ReturnSetInfo *result, const WhProcess *process)
+{
+	/* a tenant is told no figures, which are of all tenants; what went wrong, in its database only */
+	bool		confined = wh_session_tenant() != NULL;
+	bool		told = process->last_error_at != 0 && process->database == MyDatabaseId && !confined;
+	char	   *database = get_database_name(process->database);
+	Size		error_len = pg_mbcliplen(process->last_error, strlen(process->last_error),
+										 WH_LAST_ERROR_SIZE - 1);
+	Datum		values[] = {
+		Int32GetDatum(process->pid), Int32GetDatum(process->number),
+		database ? CStringGetTextDatum(database) : (Datum) 0,
+		Int32GetDatum(process->in_flight),
+		Int64GetDatum(process->counts.attempted), Int64GetDatum(process->counts.succeeded),
+		Int64GetDatum(process->counts.retried), Int64GetDatum(process->counts.dead_lettered),
+		Int64GetDatum(process->counts.bytes_sent), TimestampTzGetDatum(process->started_at),
+		PointerGetDatum(cstring_to_text_with_len(process->last_error, error_len)),
+		TimestampTzGetDatum(process->last_error_at)
+	};
+	bool		nulls[lengthof(values)] = {
+		[1] = process->number < 0, [2] = database == NULL, [10] = !told, [11] = !told
+	};
+
+	for (int i = 3; i <= 8; i++)
+		nulls[i] = confined;
+
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+}
+
+Datum
+wh_sql_processes(PG_FUNCTION_ARGS)
+{
+	WhProcess  *processes = palloc(WH_SLOTS * sizeof(WhProcess));
+	int			count = wh_shmem_processes(processes);
+
+	InitMaterializedSRF(fcinfo, 0);
+	for (int i = 0; i < count; i++)
+		put_process((ReturnSetInfo *) fcinfo->resultinfo, &processes[i]);
+	return (Datum) 0;
+}
+
+Datum
+wh_sql_session_tenant(PG_FUNCTION_ARGS)
+{
+	const char *tenant = wh_session_tenant();
+
+	if (tenant == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(tenant));
 }
 
 Datum

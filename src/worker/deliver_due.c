@@ -10,6 +10,7 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "nodes/parsenodes.h"
+#include "settings.h"
 #include "shmem.h"
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
@@ -28,13 +29,13 @@ add_interval(TimestampTz at, Interval *span)
 												   IntervalPGetDatum(span)));
 }
 
-static WhEngineCounts
+static WhCounts
 deliver(int64 max_deliveries, TimestampTz deadline)
 {
 	WhEngine   *engine = wh_engine_create(PortalContext,
 										  (WhEngineOptions) {.in_session = true,
 										  .max_deliveries = max_deliveries});
-	WhEngineCounts counts;
+	WhCounts	counts;
 
 	PG_TRY();
 	{
@@ -57,7 +58,7 @@ deliver(int64 max_deliveries, TimestampTz deadline)
 }
 
 static Datum
-make_result(FunctionCallInfo fcinfo, const WhEngineCounts *counts)
+make_result(FunctionCallInfo fcinfo, const WhCounts *counts)
 {
 	TupleDesc	desc;
 	Datum		values[4] = {
@@ -77,7 +78,7 @@ wh_sql_deliver_due(PG_FUNCTION_ARGS)
 	CallContext *context = castNode(CallContext, fcinfo->context);
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz deadline;
-	WhEngineCounts counts;
+	WhCounts	counts;
 	Datum		result;
 
 	if (PG_ARGISNULL(0) || PG_GETARG_INT32(0) < 1)
@@ -88,6 +89,11 @@ wh_sql_deliver_due(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("time_limit must not be negative or NULL")));
+	if (wh_tenant_id[0])
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("deliver_due delivers for all tenants"),
+				 errdetail("The session is confined to one tenant by webhooks.tenant_id.")));
 	if (context->atomic)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
