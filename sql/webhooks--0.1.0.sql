@@ -1094,14 +1094,14 @@ BEGIN ATOMIC
 			wait_until_idle}'),
 		('observe', 'relation', '{
 			endpoints, events, queue, attempts, dead_letters, event_types, inbox,
-			deliveries, delivery_log, in_flight, pg_stat_webhooks}'),
+			deliveries, delivery_log, in_flight, pg_stat_webhooks, watched, backfills}'),
 		('manage', 'function', '{
 			register_endpoint, update_endpoint, pause_endpoint, resume_endpoint, disable_endpoint, enable_endpoint,
 			remove_endpoint, rotate_secret, ping_endpoint,
 			add_signing_key, retire_signing_key,
 			cancel_event, cancel_delivery, replay_delivery, replay_event, replay_failed, discard_dead_letter,
 			register_event_type, retire_event_type, register_api_version,
-			watch, unwatch, add_source, remove_source,
+			watch, unwatch, backfill, add_source, remove_source,
 			deliver_due}'),
 		('owner', 'function', '{
 			maintain, reencrypt_secrets,

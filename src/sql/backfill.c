@@ -167,10 +167,10 @@ find_watch(Relation relation, const char *resource)
 	return wh_watch_of(relation, found);
 }
 
-static void
-find_endpoint(Batch *batch)
+/* Raises P0002 when the session's tenant has no such endpoint. */
+static char *
+tenant_of(const pg_uuid_t *endpoint_id)
 {
-	const pg_uuid_t *endpoint_id = &batch->backfill->endpoint_id;
 	WhArgument	arguments[] = {
 		{UUIDOID, UUIDPGetDatum(endpoint_id)}, text_argument(wh_session_tenant())
 	};
@@ -179,7 +179,15 @@ find_endpoint(Batch *batch)
 						 " WHERE endpoint_id = $1 AND tenant_id = coalesce($2, tenant_id)",
 						 2, arguments) == 0)
 		wh_refuse_unknown("endpoint", endpoint_id);
-	batch->tenant_id = result_text(1);
+	return result_text(1);
+}
+
+static void
+find_endpoint(Batch *batch)
+{
+	const pg_uuid_t *endpoint_id = &batch->backfill->endpoint_id;
+
+	batch->tenant_id = tenant_of(endpoint_id);
 	switch (wh_endpoint_standing(batch->tenant_id, endpoint_id, &batch->endpoint))
 	{
 		case WH_ENDPOINT_UNKNOWN:
@@ -580,6 +588,11 @@ read_arguments(FunctionCallInfo fcinfo, Backfill *backfill)
 	if (PG_ARGISNULL(3) || PG_GETARG_INT32(3) < 1 || PG_GETARG_INT32(3) > BATCH_MAX)
 		wh_refuse("batch_size", psprintf("must be from 1 to %d", BATCH_MAX));
 	backfill->batch_size = PG_GETARG_INT32(3);
+}
+
+static void
+refuse_atomic(FunctionCallInfo fcinfo)
+{
 	if (castNode(CallContext, fcinfo->context)->atomic)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
@@ -608,6 +621,8 @@ wh_sql_backfill(PG_FUNCTION_ARGS)
 	read_arguments(fcinfo, &backfill);
 	if (SPI_connect_ext(SPI_OPT_NONATOMIC) != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect_ext failed");
+	(void) tenant_of(&backfill.endpoint_id);
+	refuse_atomic(fcinfo);
 	begin_backfill(&backfill);
 	for (bool more = true; more;)
 	{
