@@ -48,7 +48,7 @@ INSERT INTO tests.calls (name, call) VALUES
 	('replay_delivery', 'SELECT webhooks.replay_delivery($delivery)'), ('replay_delivery', 'SELECT webhooks.replay_delivery($dead)'), ('replay_delivery', 'SELECT webhooks.replay_delivery($ended)'),
 	('replay_event', 'SELECT webhooks.replay_event($event)'), ('replay_event', 'SELECT webhooks.replay_event($event_dead, $endpoint)'),
 	('replay_failed', $$SELECT webhooks.replay_failed($endpoint, '-infinity')$$), ('discard_dead_letter', 'SELECT webhooks.discard_dead_letter($dead)'),
-	('retire_signing_key', 'SELECT webhooks.retire_signing_key($key)');
+	('backfill', $$CALL webhooks.backfill('tests.calls', $endpoint)$$), ('retire_signing_key', 'SELECT webhooks.retire_signing_key($key)');
 -- Naming the other tenant.
 INSERT INTO tests.calls VALUES
 	('dispatch', $$SELECT webhooks.dispatch('of.b', '{}', 'b')$$, '42501'), ('dispatch_raw', $$SELECT webhooks.dispatch_raw('of.b', '', tenant_id => 'b')$$, '42501'),

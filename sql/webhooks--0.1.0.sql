@@ -488,6 +488,121 @@ COMMENT ON FUNCTION webhooks.dispatch_status(uuid) IS 'how each delivery of an e
 
 
 -- ---------------------------------------------------------------------------------------------------------------------
+-- Events from tables
+-- ---------------------------------------------------------------------------------------------------------------------
+
+CREATE FUNCTION webhooks.emit_change() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME', 'wh_sql_emit_change';
+COMMENT ON FUNCTION webhooks.emit_change()
+IS 'for AFTER triggers: emits the changes of a table as events; the arguments are the resource and options';
+
+CREATE FUNCTION webhooks.watch(
+	relation regclass,
+	resource text DEFAULT NULL,
+	events text[] DEFAULT '{created,updated,deleted}',
+	include_columns name[] DEFAULT NULL,
+	exclude_columns name[] DEFAULT NULL,
+	tenant_column name DEFAULT NULL,
+	ordered boolean DEFAULT false,
+	level text DEFAULT 'row') RETURNS void
+LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'wh_sql_watch';
+COMMENT ON FUNCTION webhooks.watch(regclass, text, text[], name[], name[], name, boolean, text)
+IS 'makes every committed change of a table an event, by triggers; called again, it replaces them';
+
+CREATE FUNCTION webhooks.unwatch(relation regclass) RETURNS void
+LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'wh_sql_unwatch';
+COMMENT ON FUNCTION webhooks.unwatch(regclass) IS 'drops the triggers that watch made';
+
+-- Triggers are all there is of a watch. Their arguments end in a NUL each.
+CREATE VIEW webhooks.watched AS
+SELECT w.relation,
+	w.arguments[1] AS resource,
+	pg_catalog.array_agg(DISTINCT e.event ORDER BY e.event) AS events,
+	w.level,
+	o.tenant_column,
+	o.include_columns,
+	o.exclude_columns,
+	o.ordering_columns,
+	o.idempotency_column,
+	o.when_changed,
+	pg_catalog.array_agg(DISTINCT w.trigger_name ORDER BY w.trigger_name) AS triggers,
+	pg_catalog.bool_and(w.enabled) AS enabled
+FROM (
+	SELECT t.tgrelid::regclass AS relation, t.tgname AS trigger_name, t.tgtype, t.tgenabled <> 'D' AS enabled,
+		CASE WHEN t.tgtype & 1 = 1 OR t.tgtype & 32 = 32 AND EXISTS (
+				SELECT FROM pg_catalog.pg_trigger r
+				WHERE r.tgrelid = t.tgrelid AND r.tgfoid = t.tgfoid AND r.tgargs = t.tgargs AND r.tgtype & 1 = 1)
+			THEN 'row' ELSE 'statement' END AS level,
+		(SELECT pg_catalog.array_agg(
+				pg_catalog.convert_from(pg_catalog.decode(a.hex[1], 'hex'), pg_catalog.getdatabaseencoding())
+				ORDER BY a.n)
+			FROM pg_catalog.regexp_matches(pg_catalog.encode(t.tgargs, 'hex'), '((?:(?!00)..)*)00', 'g')
+				WITH ORDINALITY a(hex, n)) AS arguments
+	FROM pg_catalog.pg_trigger t
+	WHERE t.tgfoid = 'webhooks.emit_change()'::regprocedure AND t.tgparentid = 0
+) w
+CROSS JOIN LATERAL (
+	SELECT event FROM (VALUES (4, 'created'), (16, 'updated'), (8, 'deleted'), (32, 'truncated')) k(bit, event)
+	WHERE w.tgtype & k.bit <> 0
+) e
+CROSS JOIN LATERAL (
+	SELECT (pg_catalog.max(n.names) FILTER (WHERE n.option = 'tenant_column'))[1] AS tenant_column,
+		pg_catalog.max(n.names) FILTER (WHERE n.option = 'include') AS include_columns,
+		pg_catalog.max(n.names) FILTER (WHERE n.option = 'exclude') AS exclude_columns,
+		CASE WHEN 'ordering_columns=primary key' = ANY (w.arguments) OR 'ordering_column=primary key' = ANY (w.arguments)
+			THEN (SELECT pg_catalog.array_agg(c.attname ORDER BY pg_catalog.array_position(i.indkey::smallint[], c.attnum))
+				FROM pg_catalog.pg_index i
+				JOIN pg_catalog.pg_attribute c ON c.attrelid = i.indrelid AND c.attnum = ANY (i.indkey::smallint[])
+				WHERE i.indrelid = w.relation AND i.indisprimary)
+			ELSE pg_catalog.max(n.names) FILTER (WHERE n.option IN ('ordering_columns', 'ordering_column'))
+		END AS ordering_columns,
+		(pg_catalog.max(n.names) FILTER (WHERE n.option = 'idempotency_column'))[1] AS idempotency_column,
+		pg_catalog.max(n.names) FILTER (WHERE n.option = 'when_changed') AS when_changed
+	FROM (
+		SELECT pg_catalog.split_part(a, '=', 1) AS option,
+			-- as SQL reads names: what is not quoted is in lower case
+			(SELECT pg_catalog.array_agg(
+					coalesce(pg_catalog.replace(m.found[1], '""', '"'), pg_catalog.lower(m.found[2]))::name ORDER BY m.n)
+				FROM pg_catalog.regexp_matches(pg_catalog.substr(a, pg_catalog.strpos(a, '=') + 1),
+					'"((?:[^"]|"")+)"|([^",\s]+)', 'g') WITH ORDINALITY m(found, n)) AS names
+		FROM pg_catalog.unnest(w.arguments[2:]) a
+	) n
+) o
+GROUP BY w.relation, w.arguments, w.level, o.tenant_column, o.include_columns, o.exclude_columns, o.ordering_columns,
+	o.idempotency_column, o.when_changed;
+COMMENT ON VIEW webhooks.watched
+IS 'which tables emit what: a row for each resource, with its options, as the tables'' triggers tell';
+
+
+CREATE TABLE webhooks.backfills (
+	relation regclass NOT NULL,
+	endpoint_id uuid NOT NULL,
+	resource text NOT NULL,
+	last_key text[],
+	sent bigint NOT NULL DEFAULT 0,
+	started_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	updated_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	finished_at timestamptz,
+	PRIMARY KEY (relation, endpoint_id, resource)
+);
+COMMENT ON TABLE webhooks.backfills IS 'how far each backfill is: its next call goes on after last_key, or begins anew once finished';
+COMMENT ON COLUMN webhooks.backfills.last_key IS 'the primary key of the last row that is through, a column each as text';
+SELECT pg_catalog.pg_extension_config_dump('webhooks.backfills', '');
+
+CREATE PROCEDURE webhooks.backfill(
+	relation regclass,
+	endpoint_id uuid,
+	resource text DEFAULT NULL,
+	batch_size integer DEFAULT 100,
+	INOUT sent bigint DEFAULT NULL)
+LANGUAGE c AS 'MODULE_PATHNAME', 'wh_sql_backfill';
+COMMENT ON PROCEDURE webhooks.backfill(regclass, uuid, text, integer, bigint)
+IS 'sends a watched table''s present rows to one endpoint, as events named snapshot; commits as it goes, and goes on where it was interrupted';
+
+
+-- ---------------------------------------------------------------------------------------------------------------------
 -- Dead letters and replays
 -- ---------------------------------------------------------------------------------------------------------------------
 
@@ -1039,14 +1154,14 @@ BEGIN ATOMIC
 			wait_until_idle}'),
 		('observe', 'relation', '{
 			endpoints, events, queue, attempts, dead_letters, event_types, inbox,
-			deliveries, delivery_log, in_flight, pg_stat_webhooks}'),
+			deliveries, delivery_log, in_flight, pg_stat_webhooks, watched, backfills}'),
 		('manage', 'function', '{
 			register_endpoint, update_endpoint, pause_endpoint, resume_endpoint, disable_endpoint, enable_endpoint,
 			remove_endpoint, rotate_secret, ping_endpoint,
 			add_signing_key, retire_signing_key,
 			cancel_event, cancel_delivery, replay_delivery, replay_event, replay_failed, discard_dead_letter,
 			register_event_type, retire_event_type, register_api_version,
-			watch, unwatch, add_source, remove_source,
+			watch, unwatch, backfill, add_source, remove_source,
 			deliver_due}'),
 		('owner', 'function', '{
 			maintain, reencrypt_secrets,

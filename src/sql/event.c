@@ -225,6 +225,13 @@ take_named(const char *tenant_id, ArrayType *named, const WhSubscriber **subscri
 	return count;
 }
 
+bool
+wh_dispatch_wanted(const char *tenant_id, const char *event_type)
+{
+	const WhSubscriber *subscribers;
+
+	return wh_store_unmatched || wh_subscribers(tenant_id, event_type, &subscribers) > 0;
+}
 
 pg_uuid_t
 wh_dispatch_add(WhDispatcher *dispatcher, const WhEvent *event)

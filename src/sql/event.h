@@ -41,6 +41,12 @@ extern WhDispatcher *wh_dispatch_begin(void);
  */
 extern pg_uuid_t wh_dispatch_add(WhDispatcher *dispatcher, const WhEvent *event);
 
+/*
+ * Whether such an event would be written at all: false where no endpoint takes it and those that
+ * nobody takes are not stored.
+ */
+extern bool wh_dispatch_wanted(const char *tenant_id, const char *event_type);
+
 /* Writes what is not written yet; what was added may go then. */
 extern void wh_dispatch_flush(WhDispatcher *dispatcher);
 

@@ -25,17 +25,20 @@ typedef enum LockSpace
 } LockSpace;
 
 static LockAcquireResult
-lock(LockSpace space, uint64 hash, LOCKMODE mode)
+lock(LockSpace space, uint64 hash, LOCKMODE mode, bool wait)
 {
 	LOCKTAG		tag;
 
 	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) (hash >> 32), (uint32) hash, space);
-	return LockAcquire(&tag, mode, false, false);
+	return LockAcquire(&tag, mode, false, !wait);
 }
 
-static void
-lock_one(uint64 tenant, LockSpace space, uint64 hash)
+/* False, without the order, when it would have to wait and must not. */
+static bool
+lock_one(uint64 tenant, LockSpace space, uint64 hash, bool wait)
 {
+	LockAcquireResult result;
+
 	static LocalTransactionId transaction = InvalidLocalTransactionId;
 	static int	count = 0;
 
@@ -44,13 +47,13 @@ lock_one(uint64 tenant, LockSpace space, uint64 hash)
 	transaction = MyProc->lxid;
 
 	if (count >= LOCKS_MAX)
-	{
-		(void) lock(TENANT_SPACE, tenant, ExclusiveLock);
-		return;
-	}
-	(void) lock(TENANT_SPACE, tenant, ShareLock);
-	if (lock(space, hash, ExclusiveLock) == LOCKACQUIRE_OK)
+		return lock(TENANT_SPACE, tenant, ExclusiveLock, wait) != LOCKACQUIRE_NOT_AVAIL;
+	if (lock(TENANT_SPACE, tenant, ShareLock, wait) == LOCKACQUIRE_NOT_AVAIL)
+		return false;
+	result = lock(space, hash, ExclusiveLock, wait);
+	if (result == LOCKACQUIRE_OK)
 		count++;
+	return result != LOCKACQUIRE_NOT_AVAIL;
 }
 
 static uint64
@@ -84,8 +87,23 @@ lock_endpoints(uint64 tenant, const WhSubscriber *subscribers, int count)
 			ordered[n++] = subscribers[i];
 	qsort(ordered, n, sizeof(WhSubscriber), compare_ids);
 	for (int i = 0; i < n; i++)
-		lock_one(tenant, ENDPOINT_SPACE, hash_bytes_64(&ordered[i].endpoint_id, UUID_LEN, 0));
+		(void) lock_one(tenant, ENDPOINT_SPACE,
+						hash_bytes_64(&ordered[i].endpoint_id, UUID_LEN, 0), true);
 	pfree(ordered);
+}
+
+static bool
+lock_key(uint64 tenant, const char *ordering_key, bool wait)
+{
+	return lock_one(tenant, KEY_SPACE, hash_bytes_64(ordering_key, strlen(ordering_key), tenant),
+					wait);
+}
+
+bool
+wh_try_lock_order(const char *tenant_id, const char *ordering_key)
+{
+	return ordering_key == NULL ||
+		lock_key(hash_bytes_64(tenant_id, strlen(tenant_id), 0), ordering_key, false);
 }
 
 void
@@ -102,7 +120,7 @@ wh_lock_order(const char *tenant_id, const char *ordering_key,
 
 	tenant = hash_bytes_64(tenant_id, strlen(tenant_id), 0);
 	if (ordering_key)
-		lock_one(tenant, KEY_SPACE, hash_bytes_64(ordering_key, strlen(ordering_key), tenant));
+		(void) lock_key(tenant, ordering_key, true);
 	if (any_ordered)
 		lock_endpoints(tenant, subscribers, count);
 }

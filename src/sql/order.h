@@ -19,4 +19,7 @@ extern uint64 wh_hash_ordering_key(const char *ordering_key);
 extern void wh_lock_order(const char *tenant_id, const char *ordering_key,
 						  const WhSubscriber *subscribers, int count);
 
+/* The same for a key alone, but false instead of waiting. */
+extern bool wh_try_lock_order(const char *tenant_id, const char *ordering_key);
+
 #endif
