@@ -17,6 +17,7 @@
 #include "utils/timestamp.h"
 
 #define PORTS_MAX 64
+#define PROXY_SETTING "webhooks.proxy"
 
 typedef struct NetworkList
 {
@@ -42,6 +43,7 @@ int			wh_response_body_limit_bytes = 4096;
 bool		wh_allow_http = false;
 bool		wh_store_unmatched = true;
 char	   *wh_ca_file = NULL;
+char	   *wh_proxy = NULL;
 char	   *wh_header_prefix = NULL;
 char	   *wh_user_agent = NULL;
 char	   *wh_tenant_id = NULL;
@@ -265,6 +267,20 @@ assign_ports(const char *newval, void *extra)
 	allowed_ports = extra;
 }
 
+/*
+ * The value may hold a password, so no message may repeat it: the usual one would.
+ */
+static bool
+check_proxy(char **newval, void **extra, GucSource source)
+{
+	if (**newval == '\0' || wh_proxy_is_valid(*newval))
+		return true;
+	GUC_check_errmsg("invalid value for parameter \"%s\"", PROXY_SETTING);
+	GUC_check_errdetail("A proxy such as \"http://proxy.example:3128\" is wanted: "
+						"http, https or socks5h, a host, a port, and nothing after it.");
+	return false;
+}
+
 static bool
 check_interval(char **newval, void **extra, GucSource source)
 {
@@ -394,6 +410,10 @@ define_safety_settings(void)
 				  &allowed_ports_text, "", (StringHooks) {check_ports, assign_ports});
 	define_string("webhooks.ca_file", "Certificates to trust instead of the system's, in PEM.",
 				  &wh_ca_file, "", (StringHooks) {NULL, NULL});
+	DefineCustomStringVariable(PROXY_SETTING,
+							   "The proxy that requests go through; empty for none.", NULL,
+							   &wh_proxy, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY,
+							   check_proxy, NULL, NULL);
 	DefineCustomStringVariable("webhooks.tenant_id",
 							   "The one tenant that the session sees and touches; empty for all.",
 							   NULL, &wh_tenant_id, "", PGC_SUSET, 0, NULL, NULL, NULL);
@@ -410,12 +430,35 @@ define_storage_settings(void)
 				&wh_store_unmatched);
 }
 
+static emit_log_hook_type next_emit_log_hook = NULL;
+
+/* A reload logs what it changes, and a proxy's URL may hold a password. */
+static void
+hide_proxy(ErrorData *edata)
+{
+	if (edata->message_id && edata->message &&
+		strcmp(edata->message_id, "parameter \"%s\" changed to \"%s\"") == 0 &&
+		strstr(edata->message, "\"" PROXY_SETTING "\"") != NULL)
+		edata->message = MemoryContextStrdup(edata->assoc_context,
+											 "parameter \"" PROXY_SETTING "\" changed");
+	if (next_emit_log_hook)
+		next_emit_log_hook(edata);
+}
+
+static void
+keep_proxy_from_log(void)
+{
+	next_emit_log_hook = emit_log_hook;
+	emit_log_hook = hide_proxy;
+}
+
 void
 wh_settings_define(void)
 {
 	define_delivery_settings();
 	define_safety_settings();
 	define_storage_settings();
+	keep_proxy_from_log();
 	MarkGUCPrefixReserved("webhooks");
 }
 
@@ -431,23 +474,20 @@ wh_setting_retry_on(void)
 	return retry_on;
 }
 
-WhAddressPolicy
-wh_setting_address_policy(void)
+WhUrlRules
+wh_setting_url_rules(void)
 {
-	return (WhAddressPolicy)
+	return (WhUrlRules)
 	{
-		.allowed = allowed_networks->networks,
-		.allowed_count = allowed_networks->count,
-		.blocked = blocked_networks->networks,
-		.blocked_count = blocked_networks->count
+		.allow_http = wh_allow_http,
+		.proxied = wh_proxy[0] != '\0',
+		.ports = allowed_ports->ports,
+		.port_count = allowed_ports->count,
+		.addresses = {
+			.allowed = allowed_networks->networks,
+			.allowed_count = allowed_networks->count,
+			.blocked = blocked_networks->networks,
+			.blocked_count = blocked_networks->count
+		}
 	};
-}
-
-bool
-wh_port_allowed(int port)
-{
-	for (int i = 0; i < allowed_ports->count; i++)
-		if (allowed_ports->ports[i] == port)
-			return true;
-	return allowed_ports->count == 0;
 }

@@ -7,8 +7,8 @@
 
 #include "postgres.h"
 
-#include "core/address.h"
 #include "core/retry.h"
+#include "url_rules.h"
 
 #define WH_WORKERS_MAX 16
 #define WH_IN_FLIGHT_MAX 2048	/* requests one worker may have under way */
@@ -34,6 +34,7 @@ extern int	wh_response_body_limit_bytes;
 extern bool wh_allow_http;
 extern bool wh_store_unmatched;
 extern char *wh_ca_file;
+extern char *wh_proxy;
 extern char *wh_header_prefix;
 extern char *wh_user_agent;
 extern char *wh_tenant_id;
@@ -42,9 +43,8 @@ extern void wh_settings_define(void);
 
 extern const WhRetrySchedule *wh_setting_retry_schedule(void);
 extern const WhStatusSet *wh_setting_retry_on(void);
-extern WhAddressPolicy wh_setting_address_policy(void);
 
-/* Whether a URL may name this port. */
-extern bool wh_port_allowed(int port);
+/* Its lists are valid until the next reload. */
+extern WhUrlRules wh_setting_url_rules(void);
 
 #endif

@@ -223,6 +223,7 @@ wh_engine_counts(const WhEngine *e)
 void
 wh_engine_reload(WhEngine *e)
 {
+	wh_detour_forget(e);
 	if (!wh_sender_reload(e->sender))
 		ereport(LOG,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
