@@ -16,6 +16,9 @@
 #include "worker/config.h"
 #include "worker/statement.h"
 
+#define HELD_S 10
+#define TELL_AGAIN_S 60
+
 static WhStatement config_statement = {
 	"SELECT n, e.state = 'active', e.tenant_id, e.url,"
 	/* libcurl takes "Name;" for a header without a value, and "Name:" for one to leave out */
@@ -110,7 +113,7 @@ read_headers(HeapTuple row, const pg_uuid_t *endpoint_id, WhConfig *config, Memo
 	if (authorization == NULL)
 		return reason;
 	config->headers[config->header_count++] = header_line(context, "Authorization", authorization);
-	explicit_bzero(authorization, strlen(authorization));
+	wh_secret_wipe(authorization);
 	return NULL;
 }
 
@@ -142,8 +145,7 @@ read_keys(HeapTuple row, const pg_uuid_t *endpoint_id, WhConfig *config, MemoryC
 										 i == 0 ? &reason : &ignored);
 		bool		usable = secret && wh_secret_decode(secret, &key->key) == WH_SECRET_OK;
 
-		if (secret)
-			explicit_bzero(secret, strlen(secret));
+		wh_secret_wipe(secret);
 		if (!usable)
 			continue;
 		key->expires_at = DatumGetTimestampTz(expiries[i]);
@@ -182,9 +184,32 @@ integer_or_zero(HeapTuple row, int number)
 	return isnull ? 0 : DatumGetInt32(datum);
 }
 
-static WhConfig *
-read_config(HeapTuple row, const pg_uuid_t *endpoint_id, MemoryContext context)
+/*
+ * Never sent unsigned, or without what lets it in: held until its secrets change, or can be had
+ * after all, as when a key file is mended.
+ */
+static void
+hold(WhConfig *config, WhEndpoint *endpoint, const char *reason)
 {
+	TimestampTz now = GetCurrentTimestamp();
+
+	config->active = false;
+	config->stale_at = now + HELD_S * USECS_PER_SEC;
+	if (reason == wh_secret_no_key || now < endpoint->told_at + TELL_AGAIN_S * USECS_PER_SEC)
+		return;
+	endpoint->told_at = now;
+	ereport(LOG,
+			(errmsg("webhooks: endpoint %s is held: %s",
+					DatumGetCString(DirectFunctionCall1(uuid_out,
+														UUIDPGetDatum(&endpoint->endpoint_id))),
+					reason),
+			 errdetail("Its deliveries wait in the queue.")));
+}
+
+static WhConfig *
+read_config(HeapTuple row, WhEndpoint *endpoint, MemoryContext context)
+{
+	const pg_uuid_t *endpoint_id = &endpoint->endpoint_id;
 	WhConfig   *config = MemoryContextAllocZero(context, sizeof(WhConfig));
 	const char *unsendable;
 	bool		isnull;
@@ -203,15 +228,9 @@ read_config(HeapTuple row, const pg_uuid_t *endpoint_id, MemoryContext context)
 	config->timeout_ms = integer_or_zero(row, 10);
 	config->max_in_flight = integer_or_zero(row, 11);
 	config->rate_limit = DatumGetFloat8(wh_value(row, 12));
+	config->stale_at = DT_NOEND;
 	if (unsendable)
-	{
-		/* never sent unsigned; held until its secrets change */
-		config->active = false;
-		ereport(LOG,
-				(errmsg("webhooks: endpoint %s is held: %s",
-						DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(endpoint_id))), unsendable),
-				 errhint("Give it another with webhooks.rotate_secret.")));
-	}
+		hold(config, endpoint, unsendable);
 	return config;
 }
 
@@ -241,17 +260,30 @@ forget_changed(WhScheduler *scheduler)
 	wh_scheduler_forget_configs(scheduler);
 }
 
+/* Whether its options are to be loaded. What is stale goes. */
+static bool
+is_wanted(WhEndpoint *endpoint, TimestampTz now)
+{
+	if (endpoint->config && endpoint->config->stale_at <= now)
+	{
+		wh_config_release(endpoint->config);
+		endpoint->config = NULL;
+	}
+	return endpoint->config == NULL;
+}
+
 void
 wh_config_load(WhScheduler *scheduler, WhPick *picks, int count, MemoryContext context)
 {
 	Datum	   *ids = palloc(count * sizeof(Datum));
 	int		   *positions = palloc(count * sizeof(int));
 	int			wanted = 0;
+	TimestampTz now = GetCurrentTimestamp();
 	Datum		argument;
 
 	forget_changed(scheduler);
 	for (int i = 0; i < count; i++)
-		if (picks[i].endpoint->config == NULL)
+		if (is_wanted(picks[i].endpoint, now))
 		{
 			positions[wanted] = i;
 			ids[wanted++] = UUIDPGetDatum(&picks[i].endpoint->endpoint_id);
@@ -266,6 +298,6 @@ wh_config_load(WhScheduler *scheduler, WhPick *picks, int count, MemoryContext c
 		HeapTuple	row = SPI_tuptable->vals[i];
 		WhEndpoint *endpoint = picks[positions[DatumGetInt64(wh_value(row, 1)) - 1]].endpoint;
 
-		endpoint->config = read_config(row, &endpoint->endpoint_id, context);
+		endpoint->config = read_config(row, endpoint, context);
 	}
 }
