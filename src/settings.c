@@ -44,6 +44,8 @@ bool		wh_allow_http = false;
 bool		wh_store_unmatched = true;
 char	   *wh_ca_file = NULL;
 char	   *wh_proxy = NULL;
+char	   *wh_secret_key_file = NULL;
+char	   *wh_secret_key_command = NULL;
 char	   *wh_header_prefix = NULL;
 char	   *wh_user_agent = NULL;
 char	   *wh_tenant_id = NULL;
@@ -419,6 +421,24 @@ define_safety_settings(void)
 							   NULL, &wh_tenant_id, "", PGC_SUSET, 0, NULL, NULL, NULL);
 }
 
+/*
+ * Whether both are set is asked when a key is wanted: a reload that replaces one by the other sets
+ * them one after the other.
+ */
+static void
+define_secret_settings(void)
+{
+	DefineCustomStringVariable("webhooks.secret_key_file",
+							   "File with the keys that encrypt secrets, the current one first.",
+							   "A line a key: <key id>:<base64 of 32 bytes>.",
+							   &wh_secret_key_file, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY,
+							   NULL, NULL, NULL);
+	DefineCustomStringVariable("webhooks.secret_key_command",
+							   "Command that prints what webhooks.secret_key_file would hold.",
+							   NULL, &wh_secret_key_command, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY,
+							   NULL, NULL, NULL);
+}
+
 static void
 define_storage_settings(void)
 {
@@ -457,6 +477,7 @@ wh_settings_define(void)
 {
 	define_delivery_settings();
 	define_safety_settings();
+	define_secret_settings();
 	define_storage_settings();
 	keep_proxy_from_log();
 	MarkGUCPrefixReserved("webhooks");

@@ -35,6 +35,8 @@ extern bool wh_allow_http;
 extern bool wh_store_unmatched;
 extern char *wh_ca_file;
 extern char *wh_proxy;
+extern char *wh_secret_key_file;
+extern char *wh_secret_key_command;
 extern char *wh_header_prefix;
 extern char *wh_user_agent;
 extern char *wh_tenant_id;

@@ -71,9 +71,16 @@ wh_config_release(WhConfig *config)
 	pfree(config->tenant_id);
 	pfree(config->url);
 	for (int i = 0; i < config->header_count; i++)
+	{
+		explicit_bzero(config->headers[i], strlen(config->headers[i]));
 		pfree(config->headers[i]);
+	}
 	pfree(config->headers);
-	pfree(config->keys);
+	if (config->keys)
+	{
+		explicit_bzero(config->keys, config->key_count * sizeof(WhSigningKey));
+		pfree(config->keys);
+	}
 	if (config->waits_ms)
 		pfree(config->waits_ms);
 	pfree(config);

@@ -44,7 +44,8 @@ typedef struct WhSigningKey
 typedef struct WhConfig
 {
 	int			references;
-	bool		active;			/* false: paused, disabled, or its requests cannot be signed */
+	bool		active;			/* false: paused, disabled, or its secrets cannot be had */
+	TimestampTz stale_at;		/* DT_NOEND; or when to look whether its secrets can be had */
 	char	   *tenant_id;
 	char	   *url;
 	char	  **headers;		/* "Name: value" */
@@ -114,6 +115,7 @@ typedef struct WhEndpoint
 	int			in_hand;		/* the same and those not yet recorded */
 	int			promised;		/* rows it was picked for */
 	int			failures;		/* reads in succession that raised an error */
+	TimestampTz told_at;		/* when the log was last told that its secrets cannot be had */
 	TimestampTz looked_at;		/* when a look last found it not at work */
 	WhRate		rate;
 	WhBreaker	breaker;
