@@ -1,9 +1,10 @@
 /*
- * What keeps a request from coming through the proxy is no attempt: its delivery waits in the queue.
+ * What keeps a request from coming through the proxy is no attempt: its delivery waits in the
+ * queue.
  *
  * A proxy that cannot be used makes everybody wait. One that refuses a receiver makes that endpoint
- * wait; but should it go on to refuse this one while it connects to others, the reason lies with the
- * receiver (the proxy's rules are against it, or it cannot be reached), and the failures count.
+ * wait; but should it go on to refuse this one while it connects to others, the reason lies with
+ * the receiver (the proxy's rules are against it, or it cannot be reached), and the failures count.
  */
 #include "postgres.h"
 

@@ -323,7 +323,8 @@ wh_exchange_prepare(WhExchange *x, WhRequest *request, CURLSH *share)
 
 	x->request = request;
 	x->waited_ms = wh_monotonic_ms() - request->started_ms;
-	x->connected = x->refused = x->starved = x->unanswered = x->is_http2 = x->headers_full = x->body_full = false;
+	x->connected = x->refused = x->starved = x->unanswered = x->is_http2 = false;
+	x->headers_full = x->body_full = false;
 	x->sockets_opened = x->sends = 0;
 	x->headers_len = x->body_len = 0;
 	x->libcurl_error[0] = '\0';

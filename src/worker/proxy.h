@@ -15,8 +15,8 @@
 extern CURLcode wh_proxy_set_up(WhExchange *exchange);
 
 /*
- * After a failure: whether it is the proxy's. Then the request says so, with the error and the class
- * that it has if it is counted as an attempt.
+ * After a failure: whether it is the proxy's. Then the request says so, with the error and the
+ * class that it has if it is counted as an attempt.
  */
 extern bool wh_proxy_take_failure(const WhExchange *exchange, CURLcode code);
 

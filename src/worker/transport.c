@@ -403,7 +403,10 @@ wh_request_clear(WhRequest *request)
 	request->large_response = NULL;
 }
 
-/* The rules may have changed since it was registered. False: out of memory, or the request failed. */
+/*
+ * The rules may have changed since it was registered. False: the request has failed, or, while it
+ * has no error, memory was short.
+ */
 static bool
 url_allowed(WhTransport *t, WhRequest *request)
 {

@@ -35,7 +35,8 @@ check_network(const char *text)
 
 	if (!wh_network_parse(text, &network))
 		return;
-	HOLDS(network.prefix_bits >= 0 && network.prefix_bits <= (network.family == AF_INET ? 32 : 128));
+	HOLDS(network.prefix_bits >= 0);
+	HOLDS(network.prefix_bits <= (network.family == AF_INET ? 32 : 128));
 	print_network(&network, printed, sizeof(printed));
 	HOLDS(wh_network_parse(printed, &again));
 	HOLDS(memcmp(&network, &again, sizeof(network)) == 0);
@@ -171,7 +172,7 @@ judge(const char *url, WhUrlVerdict *verdict)
 	HOLDS(*verdict == WH_URL_ALLOWED || reason[0] != '\0');
 }
 
-/* What is allowed without lists has no address in it that is not public, and only http and https. */
+/* What is allowed is http or https; what is refused stays refused when more is blocked. */
 static void
 check_url(const char *url, size_t len)
 {
@@ -216,7 +217,7 @@ target(const char *text, size_t len)
 		WhHost		host = wh_host_read(text);
 		WhUrlVerdict verdict;
 
-		/* a host that is neither does not become one by standing in a URL, unless libcurl decodes */
+		/* a host that is neither is none in a URL, unless libcurl decodes it */
 		snprintf(url, sizeof(url), "http://%s/", text);
 		judge(url, &verdict);
 		if (host.kind == WH_HOST_NEITHER && strchr(text, '%') == NULL)

@@ -2,7 +2,8 @@
  * What the targets share. A target is one file: it defines target(), which is given each input and
  * checks with HOLDS() what must hold for every one of them.
  *
- * With clang, libFuzzer makes the inputs; with any other compiler main() runs the files it is given.
+ * With clang, libFuzzer makes the inputs; with any other compiler main() runs the files it is
+ * given.
  */
 #ifndef WH_FUZZ_H
 #define WH_FUZZ_H
@@ -15,7 +16,7 @@
 
 #define INPUT_MAX 4096			/* bytes of an input that are looked at */
 
-/* text is the input, NUL-terminated; len counts the bytes before that NUL, of which some may be NUL. */
+/* text is the input with a NUL after its len bytes, some of which may be NUL, too. */
 static void target(const char *text, size_t len);
 
 #define HOLDS(condition) \

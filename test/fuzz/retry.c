@@ -31,7 +31,7 @@ print_set(const WhStatusSet *set, char *text)
 		text[-1] = '\0';
 }
 
-/* A set that was read is printed and read as the same one; it has no status outside of 100 to 999. */
+/* A set that was read is printed and read as the same one, and has statuses of 100 to 999 only. */
 static bool
 check_set(const char *text, WhStatusSet *set)
 {

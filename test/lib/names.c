@@ -1,11 +1,11 @@
 /*
  * For LD_PRELOAD: a resolver and a clock that a test has in hand.
  *
- * A name N is looked up in the file $TEST_NAMES/N, "SECONDS ADDRESS [ADDRESS...]": after so long the
- * addresses are the answer. The look-ups are counted in N.asked, a byte each. Names that do not end
- * in ".test", and addresses, are resolved as ever. Where there is a file $TEST_NAMES/all, every name
- * looked up is added to it, a line each. $TEST_NAMES/clock holds, in its first eight bytes, by how many seconds the
- * clock that runs evenly is ahead.
+ * A name N is looked up in the file $TEST_NAMES/N, "SECONDS ADDRESS [ADDRESS...]": after so long
+ * the addresses are the answer. The look-ups are counted in N.asked, a byte each. Names that do not
+ * end in ".test", and addresses, are resolved as ever. Where there is a file $TEST_NAMES/all, each
+ * name looked up is added to it, a line each. $TEST_NAMES/clock holds, in its first eight bytes, by
+ * how many seconds the clock that runs evenly is ahead.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
