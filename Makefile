@@ -21,6 +21,10 @@ include $(PGXS)
 $(OBJS): $(wildcard src/*.h src/*/*.h) webhooks.control Makefile
 
 # Takes long, and wants a machine of its own: never part of the checks.
-.PHONY: bench
+.PHONY: bench fuzz
 bench:
 	$(srcdir)/test/bench/run
+
+# The same; FUZZ_SECONDS for each target.
+fuzz:
+	$(srcdir)/test/fuzz/run

@@ -8,7 +8,7 @@
 SELECT replace(name, 'webhooks.', ''), vartype, regexp_replace(boot_val, '^(pg-webhooks/)\d+\.\d+\.\d+$', '\1<version>'), unit, min_val, max_val, context
 FROM pg_settings
 WHERE name = ANY (ARRAY(SELECT 'webhooks.' || n FROM unnest('{enabled,workers,max_in_flight,max_in_flight_per_endpoint,connect_timeout,timeout,retry_schedule,
-	retry_jitter,retry_on,max_payload_size,response_body_limit,allow_http,allowed_networks,blocked_networks,allowed_ports,ca_file,header_prefix,user_agent,
+	retry_jitter,retry_on,max_payload_size,response_body_limit,allow_http,allowed_networks,blocked_networks,allowed_ports,ca_file,secret_key_file,secret_key_command,header_prefix,user_agent,
 	retention,dead_letter_retention,store_unmatched,failing_alert,auto_disable_after,auto_disable_dead_letters,tenant_id}'::text[]) n))
 ORDER BY name COLLATE "C";
 SELECT name FROM pg_settings WHERE name LIKE 'webhooks.%' AND short_desc !~ '^[A-Z].*\.$';

@@ -49,20 +49,28 @@ SELECT u, judged(u) FROM unnest(ARRAY[
 	'https://1.1.1.1/', 'https://172.15.255.255/', 'https://172.32.0.0/', 'https://192.169.0.1/', 'https://128.0.0.1/', 'https://[2606:4700::1111]/'
 ]) u;
 
+-- what looks like an address and is none, what no host is made of, and other scripts: no resolver is asked
+SELECT u, judged(u) FROM unnest(ARRAY[
+	'https://127.0.0.1./', 'https://256.0.0.1/', 'https://4294967296/', 'https://1.2.3.4.5/', 'https://08.0.0.1/', 'https://0x/', 'https://example.1/',
+	'https://example..com/', 'https://example.com../', 'https://.example.com/', 'https://example.com~/', 'https://%2531/',
+	'https://１２７.０.０.１/', 'https://127。0。0。1/', 'https://%ef%bc%91%ef%bc%92%ef%bc%97.0.0.1/', 'https://bücher.example/', 'https://xn--bcher-kva.example/',
+	'https:/example.com/://', 'https://%00/', 'https://127.0.0.1%00.example.com/', 'https://example.com%2f/'
+]) u;
+
 -- a name is judged when it is resolved, for it may mean another address by then
 SELECT u, judged(u) FROM unnest(ARRAY['https://localhost/', 'https://127.0.0.1.example.com/']) u;
 
 -- ports
 SELECT u, judged(u) FROM unnest(ARRAY[
 	'https://example.com:1/', 'https://example.com:8443/', 'https://example.com:65535/', 'https://example.com:/',
-	'https://example.com:65536/', 'https://example.com:x/', 'https://example.com:-1/', 'https://example.com:4294967739/'
+	'https://example.com:0/', 'https://example.com:00443/', 'https://example.com:65536/', 'https://example.com:x/', 'https://example.com:-1/', 'https://example.com:4294967739/'
 ]) u;
 
 -- The settings: http, ports, and networks allowed and blocked. A new connection has them for sure.
 \c -
 ALTER SYSTEM SET webhooks.allow_http = on;
 ALTER SYSTEM SET webhooks.allowed_ports = '80, 443,8443';
-ALTER SYSTEM SET webhooks.allowed_networks = '127.0.0.0/8, 10.1.0.0/16, fd00::/8';
+ALTER SYSTEM SET webhooks.allowed_networks = '127.0.0.0/8, 10.1.0.0/16, fd00::/8, 64:ff9b::/96, 2002::/16';
 ALTER SYSTEM SET webhooks.blocked_networks = '127.0.0.2, 1.1.1.0/24, 2606:4700::/32';
 SELECT pg_reload_conf();
 \c -
@@ -71,7 +79,10 @@ SELECT u, judged(u) FROM unnest(ARRAY[
 	'https://example.com/', 'https://example.com:443/', 'http://example.com:8443/', 'https://example.com:8444/', 'http://example.com:81/',
 	'https://127.0.0.1/', 'https://127.0.0.2/', 'https://[::ffff:127.0.0.1]/', 'https://[::ffff:127.0.0.2]/', 'https://[::1]/',
 	'https://10.1.2.3/', 'https://10.2.0.1/', 'https://[fd12::1]/', 'https://[fc00::1]/',
-	'https://1.1.1.1/', 'https://1.1.2.1/', 'https://[2606:4700::1111]/', 'https://[2606:4701::1111]/'
+	'https://1.1.1.1/', 'https://1.1.2.1/', 'https://[2606:4700::1111]/', 'https://[2606:4701::1111]/',
+	-- an address that stands for another: both are judged
+	'https://[64:ff9b::8.8.8.8]/', 'https://[64:ff9b::127.0.0.1]/', 'https://[64:ff9b::127.0.0.2]/', 'https://[64:ff9b::10.2.0.1]/', 'https://[64:ff9b::1.1.1.1]/',
+	'https://[2002:808:808::1]/', 'https://[2002:a9fe:a9fe::1]/', 'https://[2002:101:101::1]/', 'https://[::127.0.0.1]/'
 ]) u;
 
 -- register_endpoint refuses for the same reason, in these settings too.

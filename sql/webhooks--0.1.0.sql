@@ -398,6 +398,24 @@ AS 'MODULE_PATHNAME', 'wh_sql_rotate_secret';
 COMMENT ON FUNCTION webhooks.rotate_secret(uuid, interval, text)
 IS 'gives the endpoint a new secret and returns it; during the overlap both sign';
 
+CREATE FUNCTION webhooks.reencrypt_secrets() RETURNS bigint
+LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'wh_sql_reencrypt_secrets';
+COMMENT ON FUNCTION webhooks.reencrypt_secrets()
+IS 'encrypts with the current key every secret that is stored as it is or encrypted with another; returns how many';
+
+CREATE FUNCTION webhooks.unencrypted_secrets() RETURNS bigint
+LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'wh_sql_unencrypted_secrets';
+COMMENT ON FUNCTION webhooks.unencrypted_secrets()
+IS 'how many secrets are stored as they are; reads every event, whose Authorization headers count';
+
+CREATE FUNCTION webhooks.secrets_encrypted() RETURNS boolean
+LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'wh_sql_secrets_encrypted';
+COMMENT ON FUNCTION webhooks.secrets_encrypted()
+IS 'whether a key is configured and every secret is encrypted but, perhaps, Authorization headers of events that were dispatched before';
+
 CREATE FUNCTION webhooks.check_url(url text, OUT allowed boolean, OUT reason text)
 LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'wh_sql_check_url';
 COMMENT ON FUNCTION webhooks.check_url(text) IS 'whether a URL could be registered, and if not, why';

@@ -18,6 +18,7 @@
 #include "utils/timestamp.h"
 
 #define PORTS_MAX 64
+#define PROXY_SETTING "webhooks.proxy"
 
 typedef struct NetworkList
 {
@@ -45,6 +46,9 @@ bool		wh_store_unmatched = true;
 int			wh_failing_alert = 10;
 int			wh_auto_disable_dead_letters = 0;
 char	   *wh_ca_file = NULL;
+char	   *wh_proxy = NULL;
+char	   *wh_secret_key_file = NULL;
+char	   *wh_secret_key_command = NULL;
 char	   *wh_header_prefix = NULL;
 char	   *wh_user_agent = NULL;
 char	   *wh_tenant_id = NULL;
@@ -269,6 +273,20 @@ assign_ports(const char *newval, void *extra)
 	allowed_ports = extra;
 }
 
+/*
+ * The value may hold a password, so no message may repeat it: the usual one would.
+ */
+static bool
+check_proxy(char **newval, void **extra, GucSource source)
+{
+	if (**newval == '\0' || wh_proxy_is_valid(*newval))
+		return true;
+	GUC_check_errmsg("invalid value for parameter \"%s\"", PROXY_SETTING);
+	GUC_check_errdetail("A proxy such as \"http://proxy.example:3128\" is wanted: "
+						"http, https or socks5h, a host, a port, and nothing after it.");
+	return false;
+}
+
 static bool
 check_interval(char **newval, void **extra, GucSource source)
 {
@@ -398,9 +416,31 @@ define_safety_settings(void)
 				  &allowed_ports_text, "", (StringHooks) {check_ports, assign_ports});
 	define_string("webhooks.ca_file", "Certificates to trust instead of the system's, in PEM.",
 				  &wh_ca_file, "", (StringHooks) {NULL, NULL});
+	DefineCustomStringVariable(PROXY_SETTING,
+							   "The proxy that requests go through; empty for none.", NULL,
+							   &wh_proxy, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY,
+							   check_proxy, NULL, NULL);
 	DefineCustomStringVariable("webhooks.tenant_id",
 							   "The one tenant that the session sees and touches; empty for all.",
 							   NULL, &wh_tenant_id, "", PGC_SUSET, 0, NULL, NULL, NULL);
+}
+
+/*
+ * Whether both are set is asked when a key is wanted: a reload that replaces one by the other sets
+ * them one after the other.
+ */
+static void
+define_secret_settings(void)
+{
+	DefineCustomStringVariable("webhooks.secret_key_file",
+							   "File with the keys that encrypt secrets, the current one first.",
+							   "A line a key: <key id>:<base64 of 32 bytes>.",
+							   &wh_secret_key_file, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY,
+							   NULL, NULL, NULL);
+	DefineCustomStringVariable("webhooks.secret_key_command",
+							   "Command that prints what webhooks.secret_key_file would hold.",
+							   NULL, &wh_secret_key_command, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY,
+							   NULL, NULL, NULL);
 }
 
 static void
@@ -428,6 +468,28 @@ define_health_settings(void)
 			   &wh_auto_disable_dead_letters, (IntRange) {0, 100000, 0});
 }
 
+static emit_log_hook_type next_emit_log_hook = NULL;
+
+/* A reload logs what it changes, and a proxy's URL may hold a password. */
+static void
+hide_proxy(ErrorData *edata)
+{
+	if (edata->message_id && edata->message &&
+		strcmp(edata->message_id, "parameter \"%s\" changed to \"%s\"") == 0 &&
+		strstr(edata->message, "\"" PROXY_SETTING "\"") != NULL)
+		edata->message = MemoryContextStrdup(edata->assoc_context,
+											 "parameter \"" PROXY_SETTING "\" changed");
+	if (next_emit_log_hook)
+		next_emit_log_hook(edata);
+}
+
+static void
+keep_proxy_from_log(void)
+{
+	next_emit_log_hook = emit_log_hook;
+	emit_log_hook = hide_proxy;
+}
+
 static const struct config_generic *
 find_tenant_setting(void)
 {
@@ -452,8 +514,10 @@ wh_settings_define(void)
 
 	define_delivery_settings();
 	define_safety_settings();
+	define_secret_settings();
 	define_storage_settings();
 	define_health_settings();
+	keep_proxy_from_log();
 	MarkGUCPrefixReserved("webhooks");
 	if (tenant_by_client && find_tenant_setting()->reset_source != PGC_S_CLIENT)
 		ereport(FATAL,
@@ -481,23 +545,20 @@ wh_setting_retry_on(void)
 	return retry_on;
 }
 
-WhAddressPolicy
-wh_setting_address_policy(void)
+WhUrlRules
+wh_setting_url_rules(void)
 {
-	return (WhAddressPolicy)
+	return (WhUrlRules)
 	{
-		.allowed = allowed_networks->networks,
-		.allowed_count = allowed_networks->count,
-		.blocked = blocked_networks->networks,
-		.blocked_count = blocked_networks->count
+		.allow_http = wh_allow_http,
+		.proxied = wh_proxy[0] != '\0',
+		.ports = allowed_ports->ports,
+		.port_count = allowed_ports->count,
+		.addresses = {
+			.allowed = allowed_networks->networks,
+			.allowed_count = allowed_networks->count,
+			.blocked = blocked_networks->networks,
+			.blocked_count = blocked_networks->count
+		}
 	};
-}
-
-bool
-wh_port_allowed(int port)
-{
-	for (int i = 0; i < allowed_ports->count; i++)
-		if (allowed_ports->ports[i] == port)
-			return true;
-	return allowed_ports->count == 0;
 }

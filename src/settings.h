@@ -7,8 +7,8 @@
 
 #include "postgres.h"
 
-#include "core/address.h"
 #include "core/retry.h"
+#include "url_rules.h"
 
 #define WH_WORKERS_MAX 16
 #define WH_IN_FLIGHT_MAX 2048	/* requests one worker may have under way */
@@ -36,6 +36,9 @@ extern bool wh_store_unmatched;
 extern int	wh_failing_alert;	/* 0: off */
 extern int	wh_auto_disable_dead_letters;	/* 0: off */
 extern char *wh_ca_file;
+extern char *wh_proxy;
+extern char *wh_secret_key_file;
+extern char *wh_secret_key_command;
 extern char *wh_header_prefix;
 extern char *wh_user_agent;
 extern char *wh_tenant_id;
@@ -47,9 +50,8 @@ extern const WhStatusSet *wh_setting_retry_on(void);
 
 /* An interval as text; NULL: off. */
 extern const char *wh_setting_auto_disable_after(void);
-extern WhAddressPolicy wh_setting_address_policy(void);
 
-/* Whether a URL may name this port. */
-extern bool wh_port_allowed(int port);
+/* Its lists are valid until the next reload. */
+extern WhUrlRules wh_setting_url_rules(void);
 
 #endif

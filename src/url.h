@@ -7,7 +7,7 @@
 
 #include "postgres.h"
 
-#define WH_URL_MAX 2048			/* bytes */
+#include "url_rules.h"
 
 /*
  * NULL when the URL is allowed, else why not, palloc'd. The reason never repeats the URL: it may

@@ -5,6 +5,9 @@
  * of clouds, and all of IPv6 outside its global unicast space. It holds the few special addresses
  * that are globally reachable, too: none of them is a webhook's receiver. IPv4-mapped addresses
  * are turned into IPv4 on the way in, so that no rule has to be written twice.
+ *
+ * Where an IPv6 address makes some gateway connect to an IPv4 one, whoever allows the former says
+ * that there is a gateway, not that it may be used to get at the network behind it.
  */
 #include "core/address.h"
 
@@ -25,6 +28,7 @@ static const struct
 }			special_networks[] = {
 	{{AF_INET, {169, 254, 169, 254}, 32}, "cloud metadata address"},
 	{{AF_INET, {169, 254, 170, 2}, 32}, "cloud metadata address"},
+	{{AF_INET, {169, 254, 170, 23}, 32}, "cloud metadata address"},
 	{{AF_INET, {168, 63, 129, 16}, 32}, "cloud metadata address"},
 	{{AF_INET, {100, 100, 100, 200}, 32}, "cloud metadata address"},
 	{{AF_INET, {192, 0, 0, 192}, 32}, "cloud metadata address"},
@@ -51,11 +55,13 @@ static const struct
 	{{AF_INET, {240}, 4}, "reserved address"},
 
 	{{AF_INET6, {0xfd, 0x00, 0x0e, 0xc2, [14] = 0x02, 0x54}, 128}, "cloud metadata address"},
+	{{AF_INET6, {0xfd, 0x00, 0x0e, 0xc2, [15] = 0x23}, 128}, "cloud metadata address"},
 	{{AF_INET6, {0xfd, 0x20, 0x00, 0xce, [14] = 0x02, 0x54}, 128}, "cloud metadata address"},
 	{{AF_INET6, {0}, 128}, "unspecified address"},
 	{{AF_INET6, {[15] = 0x01}, 128}, "loopback address"},
 
 	{{AF_INET6, {0}, 96}, "IPv4-compatible address"},
+	{{AF_INET6, {[8] = 0xff, 0xff}, 96}, "IPv4-translated address"},
 	{{AF_INET6, {0x00, 0x64, 0xff, 0x9b}, 96}, "NAT64 address"},
 	{{AF_INET6, {0x00, 0x64, 0xff, 0x9b, 0x00, 0x01}, 48}, "NAT64 address"},
 	{{AF_INET6, {0x01, 0x00}, 64}, "discard-only address"},
@@ -209,21 +215,119 @@ read_peer(const struct sockaddr *peer, WhNetwork *host)
 	return false;
 }
 
+/* ---- IPv4 addresses that an IPv6 address stands for ---- */
+
+#define EMBEDDED_MAX 4
+
+/* Where the four bytes stand, and what they are combined with by exclusive or. */
+typedef struct Layout
+{
+	WhNetwork	network;
+	unsigned char at[4];
+	unsigned char flip;
+	int			zeros_from;		/* what follows is zero in this layout; 16: nothing follows */
+} Layout;
+
+/*
+ * 64:ff9b:1::/48 is for any of the layouts of RFC 6052 (2.2). Those that an address cannot have,
+ * since its last bytes are not zero, do not count.
+ */
+static const Layout layouts[] = {
+	{{AF_INET6, {0}, 96}, {12, 13, 14, 15}, 0, 16},
+	{{AF_INET6, {[8] = 0xff, 0xff}, 96}, {12, 13, 14, 15}, 0, 16},
+	{{AF_INET6, {0x00, 0x64, 0xff, 0x9b}, 96}, {12, 13, 14, 15}, 0, 16},
+	{{AF_INET6, {0x00, 0x64, 0xff, 0x9b, 0x00, 0x01}, 48}, {12, 13, 14, 15}, 0, 16},
+	{{AF_INET6, {0x00, 0x64, 0xff, 0x9b, 0x00, 0x01}, 48}, {9, 10, 11, 12}, 0, 13},
+	{{AF_INET6, {0x00, 0x64, 0xff, 0x9b, 0x00, 0x01}, 48}, {7, 9, 10, 11}, 0, 12},
+	{{AF_INET6, {0x00, 0x64, 0xff, 0x9b, 0x00, 0x01}, 48}, {6, 7, 9, 10}, 0, 11},
+	{{AF_INET6, {0x20, 0x02}, 16}, {2, 3, 4, 5}, 0, 16},
+	/* Teredo's server, and its client */
+	{{AF_INET6, {0x20, 0x01, 0x00, 0x00}, 32}, {4, 5, 6, 7}, 0, 16},
+	{{AF_INET6, {0x20, 0x01, 0x00, 0x00}, 32}, {12, 13, 14, 15}, 0xff, 16},
+};
+
+#define LAYOUT_COUNT (sizeof(layouts) / sizeof(layouts[0]))
+
+static bool
+follows_layout(const WhNetwork *host, const Layout *layout)
+{
+	static const WhNetwork unspecified_and_loopback = {AF_INET6, {0}, 127};
+
+	if (!contains(&layout->network, host) || contains(&unspecified_and_loopback, host))
+		return false;
+	for (int i = layout->zeros_from; i < 16; i++)
+		if (host->address[i] != 0)
+			return false;
+	return true;
+}
+
+static bool
+is_zero(const WhNetwork *host)
+{
+	static const WhNetwork zero = {AF_INET, {0}, IPV4_BITS};
+
+	return contains(&zero, host);
+}
+
+/*
+ * Fills in the IPv4 addresses that the IPv6 address may stand for and returns their number. Zeros
+ * are not one if there is another: they are then the end of a shorter layout.
+ */
+static int
+find_embedded(const WhNetwork *host, WhNetwork embedded[EMBEDDED_MAX])
+{
+	int			count = 0;
+
+	for (size_t i = 0; i < LAYOUT_COUNT; i++)
+	{
+		WhNetwork	ipv4 = {.family = AF_INET, .prefix_bits = IPV4_BITS};
+
+		if (!follows_layout(host, &layouts[i]))
+			continue;
+		for (int byte = 0; byte < 4; byte++)
+			ipv4.address[byte] = host->address[layouts[i].at[byte]] ^ layouts[i].flip;
+		if (count == 1 && is_zero(&embedded[0]))
+			count = 0;
+		if (count == 0 || !is_zero(&ipv4))
+			embedded[count++] = ipv4;
+	}
+	return count;
+}
+
+
+/* ---- the judgement ---- */
+
+static const char *
+unlisted_refusal(const WhAddressPolicy *policy, const WhNetwork *host)
+{
+	if (list_contains(policy->allowed, policy->allowed_count, host))
+		return NULL;
+	for (size_t i = 0; i < SPECIAL_COUNT; i++)
+		if (contains(&special_networks[i].network, host))
+			return special_networks[i].reason;
+	return NULL;
+}
+
 const char *
 wh_address_refusal(const WhAddressPolicy *policy, const struct sockaddr *peer)
 {
-	WhNetwork	host;
+	WhNetwork	hosts[1 + EMBEDDED_MAX];	/* the address, and those it stands for */
+	int			count;
 
-	if (!read_peer(peer, &host))
+	if (!read_peer(peer, &hosts[0]))
 		return "neither an IPv4 nor an IPv6 address";
-	unmap(&host);
+	unmap(&hosts[0]);
+	count = 1 + find_embedded(&hosts[0], &hosts[1]);
 
-	if (list_contains(policy->blocked, policy->blocked_count, &host))
-		return "blocked by webhooks.blocked_networks";
-	if (list_contains(policy->allowed, policy->allowed_count, &host))
-		return NULL;
-	for (size_t i = 0; i < SPECIAL_COUNT; i++)
-		if (contains(&special_networks[i].network, &host))
-			return special_networks[i].reason;
+	for (int i = 0; i < count; i++)
+		if (list_contains(policy->blocked, policy->blocked_count, &hosts[i]))
+			return "blocked by webhooks.blocked_networks";
+	for (int i = 0; i < count; i++)
+	{
+		const char *refusal = unlisted_refusal(policy, &hosts[i]);
+
+		if (refusal != NULL)
+			return refusal;
+	}
 	return NULL;
 }

@@ -37,9 +37,10 @@ extern bool wh_network_parse(const char *text, WhNetwork *network);
 
 /*
  * NULL when a connection to peer is allowed, else why not: a static string such as "loopback
- * address". Families other than IPv4 and IPv6 are refused. An IPv6 address that embeds an IPv4 one
- * (IPv4-mapped, -compatible, NAT64, 6to4, Teredo) is refused as such unless the allowed list names
- * it; an IPv4-mapped one is judged by the IPv4 address it means, against both lists.
+ * address". Families other than IPv4 and IPv6 are refused. An IPv4-mapped address is the IPv4
+ * address it means. Any other that stands for an IPv4 one (IPv4-compatible, IPv4-translated, NAT64,
+ * 6to4, Teredo) is judged as both: it is blocked when either is, and allowed when the allowed list
+ * names it and the IPv4 address would be allowed by itself.
  */
 extern const char *wh_address_refusal(const WhAddressPolicy *policy, const struct sockaddr *peer);
 

@@ -10,6 +10,7 @@
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "id.h"
+#include "sql/endpoint_secret.h"
 #include "sql/options.h"
 #include "sql/session.h"
 #include "sql/signing_secret.h"
@@ -84,6 +85,7 @@ wh_sql_register_endpoint(PG_FUNCTION_ARGS)
 								text_to_cstring(PG_GETARG_TEXT_PP(TENANT_ID)));
 	read_options(fcinfo, &options);
 	wh_options_judge(&options);
+	wh_headers_refuse_mask("headers", &options.headers);
 	secret = wh_given_or_new_secret(fcinfo, SECRET);
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
@@ -93,7 +95,9 @@ wh_sql_register_endpoint(PG_FUNCTION_ARGS)
 
 	SPI_connect();
 	insert_endpoint(&endpoint_id, tenant_id, &options);
-	wh_insert_secret(&endpoint_id, secret);
+	wh_endpoint_secret_add(&endpoint_id, "signing", secret);
+	if (options.headers.authorization)
+		wh_endpoint_secret_add(&endpoint_id, "authorization", options.headers.authorization);
 	SPI_finish();
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }

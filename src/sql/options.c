@@ -17,8 +17,6 @@
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 
-#define HEADER_VALUE_MAX 4096
-#define HEADERS_MAX 64
 
 
 /* ---- one by one; none is NULL ---- */
@@ -55,77 +53,6 @@ check_event_types(Datum value)
 					 errmsg("event_types contains a bad pattern: \"%s\"", pattern),
 					 errhint("A pattern is an event type such as \"invoice.paid\", \"*\", "
 							 "or \"invoice.*\".")));
-	}
-}
-
-/* RFC 9110, 5.6.2: what a header name is made of. */
-static bool
-is_token(const char *name)
-{
-	return name[0] != '\0' &&
-		name[strspn(name, "!#$%&'*+-.^_`|~0123456789"
-					"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")] == '\0';
-}
-
-/* Headers that frame, route or sign the request are the sender's own. */
-static bool
-is_reserved(const char *name)
-{
-	static const char *const reserved[] = {
-		"host", "content-length", "content-type", "transfer-encoding", "connection", "keep-alive",
-		"te", "trailer", "upgrade", "proxy-authorization", "proxy-connection", "expect", "cookie",
-		"user-agent"
-	};
-
-	for (int i = 0; i < lengthof(reserved); i++)
-		if (pg_strcasecmp(name, reserved[i]) == 0)
-			return true;
-	return pg_strncasecmp(name, wh_header_prefix, strlen(wh_header_prefix)) == 0 ||
-		pg_strncasecmp(name, "webhook-", strlen("webhook-")) == 0;
-}
-
-static void
-check_header(const char *name, JsonbValue *value)
-{
-	if (!is_token(name) || strlen(name) > 256)
-		wh_refuse("headers", "contains a bad header name");
-	if (is_reserved(name))
-		wh_refuse("headers", psprintf("must not contain \"%s\": the sender sets it", name));
-	if (value->type != jbvString)
-		wh_refuse("headers", psprintf("must have a string as the value of \"%s\"", name));
-	if (value->val.string.len > HEADER_VALUE_MAX)
-		wh_refuse("headers",
-				  psprintf("has a value over %d bytes in \"%s\"", HEADER_VALUE_MAX, name));
-	for (int i = 0; i < value->val.string.len; i++)
-	{
-		unsigned char c = value->val.string.val[i];
-
-		if (c == '\r' || c == '\n' || c == '\0' || (c < ' ' && c != '\t') || c == 0x7f)
-			wh_refuse("headers",
-					  psprintf("has a control character (CR, LF, NUL or the like) in \"%s\"",
-							   name));
-	}
-}
-
-static void
-check_headers(Datum value)
-{
-	Jsonb	   *headers = DatumGetJsonbP(value);
-	JsonbIterator *iterator;
-	JsonbIteratorToken token;
-	JsonbValue	v;
-	char	   *name = NULL;
-
-	if (!JB_ROOT_IS_OBJECT(headers) || JB_ROOT_COUNT(headers) > HEADERS_MAX)
-		wh_refuse("headers", psprintf("must be a JSON object of at most %d headers", HEADERS_MAX));
-
-	iterator = JsonbIteratorInit(&headers->root);
-	while ((token = JsonbIteratorNext(&iterator, &v, true)) != WJB_DONE)
-	{
-		if (token == WJB_KEY)
-			name = pnstrdup(v.val.string.val, v.val.string.len);
-		else if (token == WJB_VALUE)
-			check_header(name, &v);
 	}
 }
 
@@ -283,7 +210,7 @@ static const struct
 	[OPTION_EVENT_TYPES] = {NULL_REFUSED, check_event_types, "{*}"},
 	[OPTION_DESCRIPTION] = {NULL_ALLOWED},
 	[OPTION_FILTER] = {NULL_ALLOWED, check_filter},
-	[OPTION_HEADERS] = {NULL_REFUSED, check_headers, "{}"},
+	[OPTION_HEADERS] = {NULL_REFUSED, NULL, "{}"},	/* judged apart: they are changed, too */
 	[OPTION_SIGNATURE_SCHEMES] = {NULL_REFUSED, check_signature_schemes, "{v1}"},
 	[OPTION_PAYLOAD_FORMAT] = {NULL_REFUSED, check_payload_format, "standard"},
 	[OPTION_API_VERSION] = {NULL_ALLOWED, check_api_version},
@@ -318,6 +245,16 @@ const WhOptionColumn wh_option_columns[OPTION_COUNT] = {
 	[OPTION_METADATA] = {"metadata", JSONBOID}
 };
 
+/* What is stored of them is without the value of Authorization. */
+static void
+judge_headers(WhOptions *options)
+{
+	NullableDatum *value = &options->values[OPTION_HEADERS];
+
+	options->headers = wh_headers_judge("headers", DatumGetJsonbP(value->value));
+	value->value = JsonbPGetDatum(options->headers.stored);
+}
+
 void
 wh_options_judge(WhOptions *options)
 {
@@ -332,6 +269,8 @@ wh_options_judge(WhOptions *options)
 		if (!value->isnull && rules[i].check)
 			rules[i].check(value->value);
 	}
+	if (options->given[OPTION_HEADERS])
+		judge_headers(options);
 }
 
 NullableDatum

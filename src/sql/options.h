@@ -6,6 +6,7 @@
 
 #include "postgres.h"
 
+#include "sql/header.h"
 #include "utils/timestamp.h"
 
 /* In the order of the functions' arguments. */
@@ -23,6 +24,7 @@ typedef struct WhOptions
 {
 	NullableDatum values[OPTION_COUNT];
 	bool		given[OPTION_COUNT];	/* false: the value is not looked at */
+	WhHeaders	headers;		/* set by wh_options_judge where the option is given */
 } WhOptions;
 
 /* The argument's name, which is also that of the column of endpoints, and the column's type. */
@@ -34,7 +36,10 @@ typedef struct WhOptionColumn
 
 extern const WhOptionColumn wh_option_columns[OPTION_COUNT];
 
-/* Raises 22023, naming the option, for the first that is not what it may be. */
+/*
+ * Raises 22023, naming the option, for the first that is not what it may be. The headers' value
+ * becomes what is stored of them.
+ */
 extern void wh_options_judge(WhOptions *options);
 
 /* The value that the option has when register_endpoint is not given it. */

@@ -223,10 +223,15 @@ wh_engine_counts(const WhEngine *e)
 void
 wh_engine_reload(WhEngine *e)
 {
+	wh_detour_forget(e);
 	if (!wh_sender_reload(e->sender))
 		ereport(LOG,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("webhooks: out of memory; requests are made with the old settings")));
+
+	/* the keys that open secrets may be others now: whoever was held for want of one is looked at */
+	wh_scheduler_forget_configs(e->queue.scheduler);
+	e->look_wanted = true;
 }
 
 WhEngine *

@@ -21,6 +21,14 @@
 #define WH_FLUSH_MS 10
 #define WH_FLUSH_LANE_MS 1		/* the same of one that others wait for */
 
+/* How the proxy does. */
+typedef struct WhProxyState
+{
+	TimestampTz let_through_at; /* when the last request was sent that it opened a connection for */
+	int			wait_ms;		/* the last wait of all, because it cannot be used */
+	TimestampTz logged_at;		/* when the log was last told of it */
+} WhProxyState;
+
 struct WhEngine
 {
 	WhEngineOptions options;
@@ -52,6 +60,7 @@ struct WhEngine
 	TimestampTz fetch_not_before;
 	int			fetch_limit;	/* rows of one fetch; small while fetching is hindered */
 	TimestampTz starved_at;		/* last */
+	WhProxyState proxy;
 
 	bool		look_wanted;
 	bool		looking;		/* a look is under way */
@@ -92,6 +101,21 @@ extern void wh_hand_receive(WhEngine *engine, WhDelivery *delivery);
 
 /* It is over and done with; frees it. */
 extern void wh_hand_leave(WhEngine *engine, WhDelivery *delivery);
+
+/*
+ * The delivery goes back to where it was fetched from, having used up no attempt; its endpoint may
+ * have something due at once.
+ */
+extern void wh_hand_put_back(WhEngine *engine, WhDelivery *delivery);
+
+/*
+ * Takes note of what the proxy made of the delivery's request. Returns false when it must go back
+ * and wait, since the proxy kept it from being an attempt.
+ */
+extern bool wh_detour_passed(WhEngine *engine, WhDelivery *delivery);
+
+/* The settings were reloaded: whatever waits for the proxy is tried at once. */
+extern void wh_detour_forget(WhEngine *engine);
 
 /* That the delivery's endpoint may have something due then. */
 extern WhWake wh_wake_for(const WhDelivery *delivery, TimestampTz due_at);

@@ -14,6 +14,7 @@
 
 #include "settings.h"
 #include "worker/exchange.h"
+#include "worker/proxy.h"
 
 /*
  * libcurl looks names up in threads, and leaves a thread to itself when its request has timed out.
@@ -34,8 +35,10 @@ wh_transport_settings_free(WhTransportSettings *s)
 		return;
 	free(s->ca_file);
 	free(s->user_agent);
-	free((void *) s->policy.allowed);
-	free((void *) s->policy.blocked);
+	free(s->proxy);
+	free((void *) s->rules.ports);
+	free((void *) s->rules.addresses.allowed);
+	free((void *) s->rules.addresses.blocked);
 	free(s);
 }
 
@@ -50,20 +53,24 @@ copy(const void *data, size_t size)
 WhTransportSettings *
 wh_transport_settings_copy(void)
 {
-	WhAddressPolicy policy = wh_setting_address_policy();
+	WhUrlRules	rules = wh_setting_url_rules();
 	WhTransportSettings *s = calloc(1, sizeof(WhTransportSettings));
 
 	if (s == NULL)
 		return NULL;
-	s->allow_http = wh_allow_http;
 	s->connect_timeout_ms = wh_connect_timeout_ms;
 	s->body_limit = wh_response_body_limit_bytes;
 	s->ca_file = strdup(wh_ca_file);
 	s->user_agent = strdup(wh_user_agent);
-	s->policy = policy;
-	s->policy.allowed = copy(policy.allowed, policy.allowed_count * sizeof(WhNetwork));
-	s->policy.blocked = copy(policy.blocked, policy.blocked_count * sizeof(WhNetwork));
-	if (s->ca_file && s->user_agent && s->policy.allowed && s->policy.blocked)
+	s->proxy = strdup(wh_proxy);
+	s->rules = rules;
+	s->rules.ports = copy(rules.ports, rules.port_count * sizeof(int));
+	s->rules.addresses.allowed = copy(rules.addresses.allowed,
+									  rules.addresses.allowed_count * sizeof(WhNetwork));
+	s->rules.addresses.blocked = copy(rules.addresses.blocked,
+									  rules.addresses.blocked_count * sizeof(WhNetwork));
+	if (s->ca_file && s->user_agent && s->proxy && s->rules.ports &&
+		s->rules.addresses.allowed && s->rules.addresses.blocked)
 		return s;
 	wh_transport_settings_free(s);
 	return NULL;
@@ -75,16 +82,20 @@ wh_transport_settings_copy(void)
 static bool
 peer_allowed(WhExchange *x, const struct sockaddr *peer)
 {
-	const char *refusal = wh_address_refusal(&x->context->settings->policy, peer);
-	char		text[INET6_ADDRSTRLEN] = "an address";
+	const char *refusal;
+	char		text[INET6_ADDRSTRLEN] = "";
 
+	/* the administrator named the proxy; to whom it connects is for itself to judge */
+	if (x->proxied)
+		return true;
+	refusal = wh_address_refusal(&x->context->settings->rules.addresses, peer);
 	if (refusal == NULL)
 		return true;
 	if (peer->sa_family == AF_INET)
 		inet_ntop(AF_INET, &((const struct sockaddr_in *) peer)->sin_addr, text, sizeof(text));
 	else if (peer->sa_family == AF_INET6)
 		inet_ntop(AF_INET6, &((const struct sockaddr_in6 *) peer)->sin6_addr, text, sizeof(text));
-	snprintf(x->reason, sizeof(x->reason), "%s is not allowed: %s", text, refusal);
+	snprintf(x->reason, sizeof(x->reason), "its address %s is not allowed: %s", text, refusal);
 	x->refused = true;
 	return false;
 }
@@ -169,19 +180,21 @@ on_before_request(void *arg, char *peer_ip, char *local_ip, int peer_port, int l
 		peer = (struct sockaddr *) &v6;
 
 	/* whoever cannot be named cannot be allowed */
-	if (peer == NULL || !peer_allowed(x, peer))
+	if (!x->proxied && (peer == NULL || !peer_allowed(x, peer)))
 	{
 		x->refused = true;
 		x->sockets_opened = 0;
 		return CURL_PREREQFUNC_ABORT;
 	}
 
+	/* what was sent before the first time was for the proxy */
 	curl_easy_getinfo(x->easy, CURLINFO_REQUEST_SIZE, &sent);
-	if (sent > 0 && !may_send_again(x))
+	if (x->connected && sent > 0 && !may_send_again(x))
 	{
 		x->unanswered = true;
 		return CURL_PREREQFUNC_ABORT;
 	}
+	x->connected = true;
 	x->is_http2 = speaks_http2(x->easy);
 	x->context->connected(x->context->state, x->request);
 	return CURL_PREREQFUNC_OK;
@@ -270,8 +283,9 @@ set_up(WhExchange *x)
 	SET(CURLOPT_POST, 1L);
 	SET(CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_2TLS);
 	SET(CURLOPT_FOLLOWLOCATION, 0L);
-	SET(CURLOPT_PROTOCOLS_STR, settings->allow_http ? "https,http" : "https");
-	SET(CURLOPT_PROXY, "");		/* not even the environment's */
+	SET(CURLOPT_PROTOCOLS_STR, settings->rules.allow_http ? "https,http" : "https");
+	if (code == CURLE_OK)
+		code = wh_proxy_set_up(x);
 	SET(CURLOPT_NETRC, (long) CURL_NETRC_IGNORED);
 	SET(CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2);
 	if (settings->ca_file[0] != '\0')
@@ -309,7 +323,8 @@ wh_exchange_prepare(WhExchange *x, WhRequest *request, CURLSH *share)
 
 	x->request = request;
 	x->waited_ms = wh_monotonic_ms() - request->started_ms;
-	x->refused = x->starved = x->unanswered = x->is_http2 = x->headers_full = x->body_full = false;
+	x->connected = x->refused = x->starved = x->unanswered = x->is_http2 = false;
+	x->headers_full = x->body_full = false;
 	x->sockets_opened = x->sends = 0;
 	x->headers_len = x->body_len = 0;
 	x->libcurl_error[0] = '\0';
@@ -440,21 +455,11 @@ static void
 describe_failure(WhExchange *x, CURLcode code)
 {
 	WhRequest  *request = x->request;
-	const char *scheme = NULL;
 
 	if (x->refused && x->sockets_opened == 0)
 	{
 		request->answer.error_class = WH_ERROR_BLOCKED_ADDRESS;
 		strlcpy(request->error, x->reason, sizeof(request->error));
-		return;
-	}
-	if (code == CURLE_UNSUPPORTED_PROTOCOL &&
-		curl_easy_getinfo(x->easy, CURLINFO_SCHEME, &scheme) == CURLE_OK &&
-		scheme == NULL && !x->context->settings->allow_http)
-	{
-		request->answer.error_class = WH_ERROR_BLOCKED_ADDRESS;
-		strlcpy(request->error, "http is not allowed: webhooks.allow_http is off",
-				sizeof(request->error));
 		return;
 	}
 	if (x->unanswered)
@@ -464,6 +469,8 @@ describe_failure(WhExchange *x, CURLcode code)
 				sizeof(request->error));
 		return;
 	}
+	if (wh_proxy_take_failure(x, code))
+		return;
 	request->answer.error_class = classify_failure(x, code);
 	if (x->headers_full)
 		snprintf(request->error, sizeof(request->error),
@@ -531,6 +538,11 @@ take_answer(WhExchange *x)
 	request->answer.status = (int) status;
 	request->answer.retry_after_ms = (int64) Min(retry_after_s, PG_INT32_MAX) * 1000;
 	request->duration_us = x->waited_ms * 1000 + duration_us;
+	request->let_through = wh_proxy_let_through(x);
+
+	/* the proxy's address is not the receiver's */
+	if (x->proxied)
+		ip = NULL;
 	strlcpy(request->remote_address, ip ? ip : "", sizeof(request->remote_address));
 }
 

@@ -11,20 +11,20 @@
 
 #include <curl/curl.h>
 
-#include "core/address.h"
 #include "lib/ilist.h"
+#include "url_rules.h"
 #include "worker/sockets.h"
 #include "worker/transport.h"
 
 /* A copy: what the settings' own variables point to is freed at a reload. */
 typedef struct WhTransportSettings
 {
-	bool		allow_http;
+	WhUrlRules	rules;
 	int			connect_timeout_ms;
 	size_t		body_limit;
 	char	   *ca_file;
 	char	   *user_agent;
-	WhAddressPolicy policy;
+	char	   *proxy;			/* empty: none */
 } WhTransportSettings;
 
 /* What the exchanges of a transport have in common; the transport's. */
@@ -48,6 +48,8 @@ struct WhExchange
 	WhPool	   *pool;			/* that runs it */
 	struct curl_slist *headers;
 	int			generation;		/* of the settings that the handle was set up with */
+	bool		proxied;		/* it was set up to go through a proxy */
+	bool		connected;		/* to the receiver */
 	bool		refused;		/* the address rules kept it from connecting */
 	bool		starved;		/* the machine did */
 	bool		unanswered;		/* sent once, and the connection ended without an answer */
@@ -62,7 +64,7 @@ struct WhExchange
 	size_t		body_room;
 	char	   *body;
 	char		libcurl_error[CURL_ERROR_SIZE];
-	char		reason[128];	/* why it was refused or starved */
+	char		reason[WH_URL_REASON_SIZE]; /* why it was refused or starved */
 	char		header_block[WH_RESPONSE_HEADERS_MAX];
 	dlist_node	node;			/* among the spare ones: the transport's */
 };

@@ -196,6 +196,18 @@ send_taken(WhEngine *e)
 	wh_sender_flush(e->sender);
 }
 
+void
+wh_hand_put_back(WhEngine *e, WhDelivery *d)
+{
+	WhWake		wake = wh_wake_for(d, MIN_TIMESTAMP);	/* its queue is read from the start */
+
+	e->started--;
+	e->in_flight--;
+	d->endpoint->unsent++;
+	let_go(e, d);
+	wh_scheduler_wake(e->queue.scheduler, &wake);
+}
+
 /*
  * Descriptors or memory were wanting. The delivery has not been sent, so nothing is recorded: it
  * stays in the queue, and a moment later as many are fetched as there is room for then. A line in
@@ -205,7 +217,6 @@ static void
 starve(WhEngine *e, WhDelivery *d)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	WhWake		wake = wh_wake_for(d, DT_NOBEGIN);
 
 	if (now >= wh_later(e->starved_at, STARVED_LOG_MS))
 		ereport(LOG,
@@ -214,11 +225,7 @@ starve(WhEngine *e, WhDelivery *d)
 				 errhint("They are sent when the process has file descriptors and memory again.")));
 	e->starved_at = now;
 	e->fetch_not_before = wh_later(now, STARVED_WAIT_MS);
-	e->started--;
-	e->in_flight--;
-	d->endpoint->unsent++;
-	let_go(e, d);
-	wh_scheduler_wake(e->queue.scheduler, &wake);
+	wh_hand_put_back(e, d);
 }
 
 WhRoom
@@ -328,6 +335,8 @@ wh_hand_receive(WhEngine *e, WhDelivery *d)
 {
 	if (d->request.starved)
 		starve(e, d);
-	else
+	else if (wh_detour_passed(e, d))
 		finish_delivery(e, d);
+	else
+		wh_hand_put_back(e, d);
 }

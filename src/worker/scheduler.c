@@ -71,9 +71,16 @@ wh_config_release(WhConfig *config)
 	pfree(config->tenant_id);
 	pfree(config->url);
 	for (int i = 0; i < config->header_count; i++)
+	{
+		explicit_bzero(config->headers[i], strlen(config->headers[i]));
 		pfree(config->headers[i]);
+	}
 	pfree(config->headers);
-	pfree(config->keys);
+	if (config->keys)
+	{
+		explicit_bzero(config->keys, config->key_count * sizeof(WhSigningKey));
+		pfree(config->keys);
+	}
 	if (config->waits_ms)
 		pfree(config->waits_ms);
 	pfree(config);
@@ -100,7 +107,7 @@ has_rate(const WhEndpoint *e)
 static TimestampTz
 held_until(WhEndpoint *e, TimestampTz now)
 {
-	TimestampTz at = wh_breaker_until_us(&e->breaker);
+	TimestampTz at = Max(wh_breaker_until_us(&e->breaker), e->detour.held_until);
 
 	if (has_rate(e))
 		at = Max(at, now + wh_rate_wait_us(&e->rate, e->config->rate_limit, e->unsent, now));
@@ -112,7 +119,7 @@ wh_endpoint_allowance(WhEndpoint *e, TimestampTz now)
 {
 	int			rows = cap(e) - e->in_flight;
 
-	if (wh_breaker_until_us(&e->breaker) > now)
+	if (Max(wh_breaker_until_us(&e->breaker), e->detour.held_until) > now)
 		return 0;
 	if (wh_breaker_is_open(&e->breaker))
 		rows = Min(rows, 1);	/* a probe */
@@ -236,7 +243,8 @@ wh_scheduler_place(WhScheduler *s, WhEndpoint *e, TimestampTz now)
 	{
 		if (held != DT_NOEND)
 			stand_waiting(s, e, Max(e->next_at, held),
-						  e->next_at <= now && !wh_breaker_is_open(&e->breaker));
+						  e->next_at <= now && e->detour.held_until <= now &&
+						  !wh_breaker_is_open(&e->breaker));
 	}
 	else if (e->in_flight < cap(e))
 		stand_ready(s, e);
@@ -328,6 +336,7 @@ forget_options(WhEndpoint *e, TimestampTz now)
 	wh_config_release(e->config);
 	e->config = NULL;			/* with its rate */
 	wh_breaker_hurry(&e->breaker, now);
+	e->detour = (WhDetour) {0};
 }
 
 void
@@ -520,6 +529,23 @@ wh_scheduler_forget_configs(WhScheduler *s)
 	{
 		wh_config_release(e->config);
 		e->config = NULL;
+	}
+}
+
+void
+wh_scheduler_forget_detours(WhScheduler *s)
+{
+	HASH_SEQ_STATUS scan;
+	WhEndpoint *e;
+
+	hash_seq_init(&scan, s->endpoints);
+	while ((e = hash_seq_search(&scan)) != NULL)
+	{
+		bool		held = e->detour.held_until > 0;
+
+		e->detour = (WhDetour) {0};
+		if (held && e->place == WH_WAITING)
+			wh_scheduler_place(s, e, GetCurrentTimestamp());
 	}
 }
 

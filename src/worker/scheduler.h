@@ -7,8 +7,8 @@
  * endpoints do. A cursor remembers how far its part of the queue has been read, so that rows
  * already taken, dead index entries included, are not walked over again; a wake moves it back.
  *
- * An endpoint is held while its rate or its breaker lets nothing be sent: it waits, and costs
- * nothing until that time.
+ * An endpoint is held while its rate, its breaker or the proxy lets nothing be sent: it waits, and
+ * costs nothing until that time.
  *
  * Receivers that hang must not take all that the process may have in hand. So the fewer places are
  * free, the less one may have: an endpoint takes another only while it has fewer requests in flight
@@ -44,7 +44,8 @@ typedef struct WhSigningKey
 typedef struct WhConfig
 {
 	int			references;
-	bool		active;			/* false: paused, disabled, or its requests cannot be signed */
+	bool		active;			/* false: paused, disabled, or its secrets cannot be had */
+	TimestampTz stale_at;		/* DT_NOEND; or when to look whether its secrets can be had */
 	char	   *tenant_id;
 	char	   *url;
 	char	  **headers;		/* "Name: value" */
@@ -99,6 +100,14 @@ typedef struct WhTenant
 	int			share;			/* rows an endpoint of it may have read in that */
 } WhTenant;
 
+/* What the proxy makes of an endpoint. */
+typedef struct WhDetour
+{
+	TimestampTz refused_at;		/* since when it refuses all; 0: it does not */
+	TimestampTz held_until;
+	int			wait_ms;		/* the last one */
+} WhDetour;
+
 typedef struct WhEndpoint
 {
 	pg_uuid_t	endpoint_id;	/* hash key: first */
@@ -114,10 +123,12 @@ typedef struct WhEndpoint
 	int			in_hand;		/* the same and those not yet recorded */
 	int			promised;		/* rows it was picked for */
 	int			failures;		/* reads in succession that raised an error */
+	TimestampTz told_at;		/* when the log was last told that its secrets cannot be had */
 	TimestampTz looked_at;		/* when a look last found it not at work */
 	WhRate		rate;
 	WhBreaker	breaker;
 	WhHealth	health;
+	WhDetour	detour;
 	dlist_head	open_lanes;		/* of WhLane: to be looked up by the next read */
 	dlist_head	lanes;			/* the others */
 	WhPlace		place;
@@ -177,6 +188,9 @@ extern bool wh_scheduler_paced(const WhScheduler *scheduler);
 
 /* Options may have changed: all are loaded again when they are needed next. */
 extern void wh_scheduler_forget_configs(WhScheduler *scheduler);
+
+/* There may be another proxy: none is held because of it. */
+extern void wh_scheduler_forget_detours(WhScheduler *scheduler);
 
 /* Drops the endpoints of these shards, none of which has anything in hand. */
 extern void wh_scheduler_drop_shards(WhScheduler *scheduler, uint64 shards);

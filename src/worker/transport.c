@@ -136,6 +136,7 @@ disappoint_waiting(WhTransport *t, WhRequest *leader, CURLcode code)
 
 		fail_unsent(request, leader->answer.error_class, leader->error);
 		request->starved = leader->starved;
+		request->proxy_trouble = leader->proxy_trouble;
 		strlcpy(request->remote_address, leader->remote_address, sizeof(request->remote_address));
 		hand_back(t, request);
 	}
@@ -402,6 +403,31 @@ wh_request_clear(WhRequest *request)
 	request->large_response = NULL;
 }
 
+/*
+ * The rules may have changed since it was registered. False: the request has failed, or, while it
+ * has no error, memory was short.
+ */
+static bool
+url_allowed(WhTransport *t, WhRequest *request)
+{
+	char		reason[WH_URL_REASON_SIZE];
+
+	switch (wh_url_judge(&t->common.settings->rules, request->url, reason))
+	{
+		case WH_URL_ALLOWED:
+			return true;
+		case WH_URL_MALFORMED:
+			fail_unsent(request, WH_ERROR_PROTOCOL, reason);
+			break;
+		case WH_URL_REFUSED:
+			fail_unsent(request, WH_ERROR_BLOCKED_ADDRESS, reason);
+			break;
+		case WH_URL_NOT_JUDGED:
+			break;
+	}
+	return false;
+}
+
 void
 wh_transport_start(WhTransport *t, WhRequest *request)
 {
@@ -410,19 +436,24 @@ wh_transport_start(WhTransport *t, WhRequest *request)
 	request->duration_us = 0;
 	request->response_headers = request->response_body = NULL;
 	request->response_headers_len = request->response_body_len = 0;
-	request->response_body_cut = request->starved = false;
+	request->response_body_cut = request->starved = request->let_through = false;
+	request->proxy_trouble = WH_PROXY_FINE;
 	request->large_response = NULL;
 	request->exchange = NULL;
 	request->started_ms = wh_monotonic_ms();
-	request->origin = wh_origin_enter(&t->origins, request->url);
+	request->origin = url_allowed(t, request) ?
+		wh_origin_enter(&t->origins, request->url) : NULL;
 	if (request->origin)
+	{
 		begin_or_wait(t, request);
-	else
+		return;
+	}
+	if (request->error[0] == '\0')
 	{
 		fail_unsent(request, WH_ERROR_INTERNAL, "out of memory");
 		request->starved = true;
-		dlist_push_tail(&t->finished, &request->node);
 	}
+	dlist_push_tail(&t->finished, &request->node);
 }
 
 static int

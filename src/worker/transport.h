@@ -20,6 +20,14 @@
 typedef struct WhTransport WhTransport;
 typedef struct WhExchange WhExchange;
 
+/* Why a request did not come through the proxy; nothing of it was sent. */
+typedef enum WhProxyTrouble
+{
+	WH_PROXY_FINE,
+	WH_PROXY_FAILS,				/* it cannot be used */
+	WH_PROXY_REFUSES			/* it does not connect to this receiver */
+} WhProxyTrouble;
+
 /* The caller's, to embed; its strings must stay as they are until the request is released. */
 typedef struct WhRequest
 {
@@ -47,6 +55,9 @@ typedef struct WhRequest
 	 * why.
 	 */
 	bool		starved;
+
+	WhProxyTrouble proxy_trouble;	/* if the error is the proxy's */
+	bool		let_through;	/* a connection was opened through the proxy */
 
 	char	   *large_response; /* malloc'd; NULL where the answer fits into the next */
 	char		small_response[WH_RESPONSE_SMALL];

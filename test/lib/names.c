@@ -1,10 +1,11 @@
 /*
  * For LD_PRELOAD: a resolver and a clock that a test has in hand.
  *
- * A name N is looked up in the file $TEST_NAMES/N, "SECONDS ADDRESS": after so long the address is
- * the answer. The look-ups are counted in N.asked, a byte each. Names without a file, and addresses,
- * are resolved as ever. $TEST_NAMES/clock holds, in its first eight bytes, by how many seconds the
- * clock that runs evenly is ahead.
+ * A name N is looked up in the file $TEST_NAMES/N, "SECONDS ADDRESS [ADDRESS...]": after so long
+ * the addresses are the answer. The look-ups are counted in N.asked, a byte each. Names that do not
+ * end in ".test", and addresses, are resolved as ever. Where there is a file $TEST_NAMES/all, each
+ * name looked up is added to it, a line each. $TEST_NAMES/clock holds, in its first eight bytes, by
+ * how many seconds the clock that runs evenly is ahead.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -80,6 +81,20 @@ count(const char *path)
 	close(fd);
 }
 
+static void
+note(const char *directory, const char *name)
+{
+	char		path[1024];
+	int			fd;
+
+	snprintf(path, sizeof(path), "%s/all", directory);
+	fd = open(path, O_WRONLY | O_APPEND);
+	if (fd < 0)
+		return;
+	dprintf(fd, "%s\n", name);
+	close(fd);
+}
+
 int
 getaddrinfo(const char *name, const char *service, const struct addrinfo *hints,
 			struct addrinfo **result)
@@ -89,18 +104,27 @@ getaddrinfo(const char *name, const char *service, const struct addrinfo *hints,
 	char		path[1024];
 	char		address[64] = "";
 	int			seconds = 0;
+	int			status = EAI_NONAME;
 	FILE	   *file;
 
-	if (name == NULL || directory == NULL || strstr(name, ".test") == NULL)
+	if (name == NULL || directory == NULL)
+		return resolve(name, service, hints, result);
+	if (hints == NULL || !(hints->ai_flags & AI_NUMERICHOST))
+		note(directory, name);
+	if (strstr(name, ".test") == NULL)
 		return resolve(name, service, hints, result);
 	snprintf(path, sizeof(path), "%s/%s", directory, name);
 	file = fopen(path, "r");
 	if (file == NULL)
 		return EAI_NONAME;
 	count(path);
-	if (fscanf(file, "%d %63s", &seconds, address) != 2)
+	if (fscanf(file, "%d", &seconds) != 1)
 		abort();
-	fclose(file);
 	sleep(seconds);
-	return resolve(address, service, hints, result);
+	while (fscanf(file, "%63s", address) == 1 &&
+		   (status = resolve(address, service, hints, result)) == 0)
+		while (*result)			/* the next one goes to the list's end */
+			result = &(*result)->ai_next;
+	fclose(file);
+	return status;
 }
