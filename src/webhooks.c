@@ -9,8 +9,10 @@
 
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "open_breakers.h"
 #include "settings.h"
 #include "shmem.h"
+#include "sql/tenant_rule.h"
 #include "worker/worker.h"
 
 PG_MODULE_MAGIC;
@@ -21,9 +23,11 @@ void
 _PG_init(void)
 {
 	wh_settings_define();
+	wh_tenant_rule_install();
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 	wh_shmem_install();
+	wh_open_breakers_install();
 	wh_launcher_register();
 	wh_vacate_install();
 }
