@@ -254,13 +254,13 @@ find_dead_letters_too_many(Round *round)
 
 /*
  * An endpoint whose row somebody has locked is left for its next failure: no transaction of a session
- * may hold up what is recorded.
+ * may hold up what is recorded. A target of dispatch_to_urls stays as it is: nobody would enable it.
  */
 static WhStatement disable_statement = {
 	"WITH free AS MATERIALIZED (SELECT e.endpoint_id, r.reason"
 	"  FROM unnest($1, $2) r(endpoint_id, reason)"
 	"  JOIN webhooks.endpoints e ON e.endpoint_id = r.endpoint_id"
-	"  WHERE e.state <> 'disabled' FOR NO KEY UPDATE OF e SKIP LOCKED)"
+	"  WHERE e.state <> 'disabled' AND e.registered FOR NO KEY UPDATE OF e SKIP LOCKED)"
 	" UPDATE webhooks.endpoints e SET state = 'disabled', disabled_reason = free.reason,"
 	"  updated_at = now()"
 	" FROM free WHERE e.endpoint_id = free.endpoint_id RETURNING e.endpoint_id",
