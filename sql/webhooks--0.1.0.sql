@@ -71,6 +71,7 @@ IS 'the key with which secret is encrypted; NULL: it is stored as it is';
 -- Apart from endpoints, whose rows tell sessions and workers when they change.
 CREATE TABLE webhooks.endpoint_health (
 	endpoint_id uuid PRIMARY KEY,
+	tenant_id text COLLATE "C" NOT NULL,
 	failing_since timestamptz,
 	alerted_at timestamptz,
 	counted_from timestamptz
@@ -1052,7 +1053,7 @@ BEGIN ATOMIC
 			check_url, public_key, exponential_backoff,
 			wait_until_idle}'),
 		('observe', 'relation', '{
-			endpoints, events, queue, attempts, dead_letters, event_types, inbox,
+			endpoints, endpoint_health, events, queue, attempts, dead_letters, event_types, inbox,
 			deliveries, delivery_log, in_flight, endpoint_breakers, pg_stat_webhooks}'),
 		('manage', 'function', '{
 			register_endpoint, update_endpoint, pause_endpoint, resume_endpoint, disable_endpoint, enable_endpoint,

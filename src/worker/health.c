@@ -133,8 +133,9 @@ static WhStatement recovered_statement = {
 };
 
 static WhStatement failing_statement = {
-	"INSERT INTO webhooks.endpoint_health (endpoint_id, failing_since)"
-	" SELECT * FROM unnest($1, $2)"
+	"INSERT INTO webhooks.endpoint_health (endpoint_id, tenant_id, failing_since)"
+	" SELECT e.endpoint_id, e.tenant_id, f.since FROM unnest($1, $2) f(endpoint_id, since)"
+	" JOIN webhooks.endpoints e ON e.endpoint_id = f.endpoint_id"
 	" ON CONFLICT (endpoint_id) DO UPDATE SET failing_since = excluded.failing_since"
 	" WHERE endpoint_health.failing_since IS NULL",
 	2, {UUIDARRAYOID, TIMESTAMPTZARRAYOID}
@@ -185,10 +186,10 @@ static WhStatement too_many_statement = {
 };
 
 static WhStatement alert_statement = {
-	"INSERT INTO webhooks.endpoint_health AS a (endpoint_id, alerted_at)"
-	" SELECT i.endpoint_id, clock_timestamp() FROM unnest($1) i(endpoint_id)"
+	"INSERT INTO webhooks.endpoint_health (endpoint_id, tenant_id, alerted_at)"
+	" SELECT i.endpoint_id, i.tenant_id, clock_timestamp() FROM webhooks.endpoints i"
 	" LEFT JOIN webhooks.endpoint_health h ON h.endpoint_id = i.endpoint_id"
-	" WHERE (h.alerted_at IS NULL OR h.alerted_at <= clock_timestamp() - interval '1 hour')"
+	" WHERE i.endpoint_id = ANY ($1) AND (h.alerted_at IS NULL OR h.alerted_at <= clock_timestamp() - interval '1 hour')"
 	" AND " DEAD_LETTERS_SINCE("1 hour", "$2") " >= $2"
 	" ON CONFLICT (endpoint_id) DO UPDATE SET alerted_at = excluded.alerted_at"
 	" RETURNING endpoint_id",
