@@ -140,7 +140,7 @@ DROP ROLE regress_webhooks_dispatch, regress_webhooks_observe, regress_webhooks_
 SELECT oid::regprocedure FROM pg_proc, aclexplode(proacl) a WHERE pronamespace = 'webhooks'::regnamespace AND a.grantee <> proowner;
 SELECT oid::regclass FROM pg_class, aclexplode(relacl) a WHERE relnamespace = 'webhooks'::regnamespace AND a.grantee <> relowner;
 
-TRUNCATE webhooks.endpoints, webhooks.endpoint_secrets, webhooks.events, webhooks.queue, webhooks.attempts, webhooks.dead_letters;
+TRUNCATE webhooks.endpoints, webhooks.endpoint_secrets, webhooks.endpoint_health, webhooks.events, webhooks.queue, webhooks.attempts, webhooks.dead_letters;
 SET client_min_messages = warning;
 DROP SCHEMA tests CASCADE;
 DROP FUNCTION surprises(text[]);

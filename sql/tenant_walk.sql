@@ -61,7 +61,7 @@ INSERT INTO tests.calls VALUES
 	('dispatch', $$SELECT webhooks.dispatch('of.b', '{}')$$, ''), ('dispatch', $$SELECT webhooks.dispatch('of.b', '{}', ordering_key => 'same')$$, ''),
 	('dispatch_to_urls', $$SELECT webhooks.dispatch_to_urls('of.b', '{}', '{https://localhost:9/}', signing_key_id => 'key-of-b')$$, ''),
 	('add_signing_key', $$SELECT webhooks.add_signing_key('key-of-b')$$, ''), ('endpoint_stats', 'SELECT webhooks.endpoint_stats()', ''), ('health', 'SELECT webhooks.health()', ''), ('metrics', 'SELECT webhooks.metrics()', ''),
-	('report_html', 'SELECT webhooks.report_html()', ''), ('in_flight', 'SELECT webhooks.in_flight()', ''), ('processes', 'SELECT webhooks.processes()', ''),
+	('report_html', 'SELECT webhooks.report_html()', ''), ('in_flight', 'SELECT webhooks.in_flight()', ''), ('endpoint_breakers', 'SELECT webhooks.endpoint_breakers()', ''), ('processes', 'SELECT webhooks.processes()', ''),
 	('wait_until_idle', $$SELECT webhooks.wait_until_idle('0') OR NOT EXISTS (SELECT FROM webhooks.queue)$$, '');
 -- No tenant's: what is worked out from the arguments, and what all tenants share.
 CREATE TABLE tests.no_tenants AS SELECT unnest('{check_url,exponential_backoff,sign,verify,register_event_type,retire_event_type,register_api_version,
@@ -247,7 +247,7 @@ RESET webhooks.tenant_id;
 -- Every table has the rule, those of days to come included.
 SELECT oid::regclass FROM pg_class WHERE relnamespace = 'webhooks'::regnamespace AND relkind IN ('r', 'p') AND NOT relrowsecurity;
 
-TRUNCATE webhooks.endpoints, webhooks.endpoint_secrets, webhooks.events, webhooks.queue, webhooks.attempts, webhooks.dead_letters;
+TRUNCATE webhooks.endpoints, webhooks.endpoint_secrets, webhooks.endpoint_health, webhooks.events, webhooks.queue, webhooks.attempts, webhooks.dead_letters;
 SET client_min_messages = warning;
 DROP SCHEMA tests CASCADE;
 DROP OWNED BY regress_webhooks_a;

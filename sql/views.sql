@@ -15,7 +15,8 @@ FROM (VALUES
 	(5, 'dead_letters', 'delivery_id,event_id,endpoint_id,tenant_id,reason,attempts,last_status_code,error_class,last_error,dead_at'),
 	(6, 'deliveries', 'delivery_id,event_id,endpoint_id,tenant_id,event_type,url,state,attempts,last_status_code,error_class,last_error,next_attempt_at,created_at,completed_at'),
 	(7, 'delivery_log', 'delivery_id,event_id,endpoint_id,tenant_id,attempt,attempted_at,duration_ms,outcome,status_code,error_class,error,response_headers,response_body,remote_address,next_attempt_at,event_type,url'),
-	(8, 'in_flight', 'delivery_id,endpoint_id,started_at,worker_pid')
+	(8, 'in_flight', 'delivery_id,endpoint_id,started_at,worker_pid'),
+	(9, 'endpoint_breakers', 'endpoint_id,state,since,next_probe_at,worker_pid')
 ) r(n, name, columns) CROSS JOIN unnest(string_to_array(columns, ',')) WITH ORDINALITY c(name, n)
 LEFT JOIN pg_attribute a ON a.attrelid = to_regclass('webhooks.' || r.name) AND a.attname = c.name AND NOT a.attisdropped
 GROUP BY r.n, r.name ORDER BY r.n;

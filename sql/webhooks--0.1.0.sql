@@ -71,6 +71,7 @@ IS 'the key with which secret is encrypted; NULL: it is stored as it is';
 -- Apart from endpoints, whose rows tell sessions and workers when they change.
 CREATE TABLE webhooks.endpoint_health (
 	endpoint_id uuid PRIMARY KEY,
+	tenant_id text COLLATE "C" NOT NULL,
 	failing_since timestamptz,
 	alerted_at timestamptz,
 	counted_from timestamptz
@@ -226,6 +227,20 @@ COMMENT ON FUNCTION webhooks.in_flight() IS 'the requests that workers of this d
 
 CREATE VIEW webhooks.in_flight AS SELECT * FROM webhooks.in_flight();
 COMMENT ON VIEW webhooks.in_flight IS 'the requests that workers of this database have sent and not yet recorded';
+
+CREATE FUNCTION webhooks.endpoint_breakers(
+	OUT endpoint_id uuid,
+	OUT state text,
+	OUT since timestamptz,
+	OUT next_probe_at timestamptz,
+	OUT worker_pid integer)
+RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'wh_sql_endpoint_breakers';
+COMMENT ON FUNCTION webhooks.endpoint_breakers()
+IS 'the endpoints of this database that do not answer, and are sent nothing but a probe now and then';
+
+CREATE VIEW webhooks.endpoint_breakers AS SELECT * FROM webhooks.endpoint_breakers();
+COMMENT ON VIEW webhooks.endpoint_breakers
+IS 'the endpoints that do not answer, and are sent nothing but a probe now and then: open (until next_probe_at) or probing';
 
 CREATE VIEW webhooks.deliveries WITH (security_invoker = true) AS
 SELECT d.delivery_id, d.event_id, d.endpoint_id,
@@ -807,7 +822,7 @@ DECLARE
 	session_tenant constant text := webhooks.session_tenant();
 	broken text[] := '{}';
 	notes text[] := '{}';
-	unserved bigint;
+	unencrypted bigint;
 BEGIN
 	workers_running := (SELECT count(*) FROM webhooks.processes() p
 		WHERE p.database = current_database() AND p.worker IS NOT NULL);
@@ -822,7 +837,7 @@ BEGIN
 	due := coalesce(due, 0);
 	dead_letters := (SELECT count(*) FROM webhooks.dead_letters d
 		WHERE session_tenant IS NULL OR d.tenant_id = session_tenant);
-	unserved := (SELECT count(*) FROM webhooks.endpoint_secrets s WHERE s.encryption_key_id IS NULL);
+	unencrypted := (SELECT count(*) FROM webhooks.endpoint_secrets s WHERE s.encryption_key_id IS NULL);
 
 	IF NOT (current_setting('shared_preload_libraries') ~ '(^|[ ,"/])webhooks(\.so)?($|[ ,"])') THEN
 		broken := broken || 'webhooks is not in shared_preload_libraries, so no worker runs'::text;
@@ -841,8 +856,8 @@ BEGIN
 	THEN
 		notes := notes || 'there is no partition for today, events go to the default one'::text;
 	END IF;
-	IF unserved > 0 AND session_tenant IS NULL THEN
-		notes := notes || format('%s secrets are stored unencrypted', unserved);
+	IF unencrypted > 0 AND session_tenant IS NULL THEN
+		notes := notes || format('%s secrets are stored unencrypted', unencrypted);
 	END IF;
 	ok := broken = '{}';
 	reason := nullif(array_to_string(broken || notes, '; '), '');
@@ -1166,13 +1181,13 @@ BEGIN ATOMIC
 			emit_change,
 			sign, verify, receive}'::text[]),
 		('observe', 'function', '{
-			endpoint_stats, checked_endpoint, health, metrics, in_flight, processes,
+			endpoint_stats, checked_endpoint, health, metrics, in_flight, endpoint_breakers, processes,
 			report_html, html, html_table, html_row,
 			check_url, public_key, exponential_backoff,
 			wait_until_idle}'),
 		('observe', 'relation', '{
-			endpoints, events, queue, attempts, dead_letters, event_types, inbox,
-			deliveries, delivery_log, in_flight, pg_stat_webhooks, watched, backfills}'),
+			endpoints, endpoint_health, events, queue, attempts, dead_letters, event_types, inbox,
+			deliveries, delivery_log, in_flight, endpoint_breakers, pg_stat_webhooks, watched, backfills}'),
 		('manage', 'function', '{
 			register_endpoint, update_endpoint, pause_endpoint, resume_endpoint, disable_endpoint, enable_endpoint,
 			remove_endpoint, rotate_secret, ping_endpoint,

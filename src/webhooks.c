@@ -9,6 +9,7 @@
 
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "open_breakers.h"
 #include "settings.h"
 #include "shmem.h"
 #include "sql/tenant_rule.h"
@@ -26,6 +27,7 @@ _PG_init(void)
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 	wh_shmem_install();
+	wh_open_breakers_install();
 	wh_launcher_register();
 	wh_vacate_install();
 }

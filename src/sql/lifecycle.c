@@ -135,20 +135,26 @@ Datum
 wh_sql_enable_endpoint(PG_FUNCTION_ARGS)
 {
 	pg_uuid_t  *endpoint_id = wh_uuid_argument(fcinfo, 0, "endpoint_id");
-	WhArgument	argument = {UUIDOID, UUIDPGetDatum(endpoint_id)};
-	char	   *state;
+	WhLockedEndpoint endpoint;
 
 	SPI_connect();
-	state = wh_lock_endpoint(endpoint_id);
-	if (strcmp(state, "active") != 0)
+	endpoint = wh_lock_endpoint_row(endpoint_id);
+	if (strcmp(endpoint.state, "active") != 0)
 		set_state(endpoint_id, "active", NULL);
 
 	/* or what led to its being disabled would disable it again at the next failure */
-	if (strcmp(state, "disabled") == 0)
-		wh_execute("INSERT INTO webhooks.endpoint_health (endpoint_id, counted_from)"
-				   " VALUES ($1, now()) ON CONFLICT (endpoint_id)"
+	if (strcmp(endpoint.state, "disabled") == 0)
+	{
+		WhArgument	arguments[] = {
+			{UUIDOID, UUIDPGetDatum(endpoint_id)},
+			{TEXTOID, CStringGetTextDatum(endpoint.tenant_id)}
+		};
+
+		wh_execute("INSERT INTO webhooks.endpoint_health (endpoint_id, tenant_id, counted_from)"
+				   " VALUES ($1, $2, now()) ON CONFLICT (endpoint_id)"
 				   " DO UPDATE SET failing_since = NULL, alerted_at = NULL, counted_from = now()",
-				   1, &argument);
+				   lengthof(arguments), arguments);
+	}
 	SPI_finish();
 	PG_RETURN_VOID();
 }

@@ -8,6 +8,7 @@
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "open_breakers.h"
 #include "shmem.h"
 #include "sql/session.h"
 #include "sql/subscription.h"
@@ -17,6 +18,7 @@
 #include "wake.h"
 
 PG_FUNCTION_INFO_V1(wh_sql_in_flight);
+PG_FUNCTION_INFO_V1(wh_sql_endpoint_breakers);
 PG_FUNCTION_INFO_V1(wh_sql_processes);
 PG_FUNCTION_INFO_V1(wh_sql_session_tenant);
 PG_FUNCTION_INFO_V1(wh_sql_announce);
@@ -49,6 +51,30 @@ wh_sql_in_flight(PG_FUNCTION_ARGS)
 		bool		nulls[4] = {false};
 
 		if (is_seen(&requests[i].endpoint_id))
+			tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+Datum
+wh_sql_endpoint_breakers(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	WhOpenBreaker *open;
+	int			count = wh_open_breakers(MyDatabaseId, &open);
+
+	InitMaterializedSRF(fcinfo, 0);
+	for (int i = 0; i < count; i++)
+	{
+		Datum		values[5] = {
+			UUIDPGetDatum(&open[i].endpoint_id),
+			CStringGetTextDatum(open[i].probing ? "probing" : "open"),
+			TimestampTzGetDatum(open[i].since), TimestampTzGetDatum(open[i].next_probe_at),
+			Int32GetDatum(open[i].worker_pid)
+		};
+		bool		nulls[5] = {[3] = open[i].probing};
+
+		if (is_seen(&open[i].endpoint_id))
 			tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
 	return (Datum) 0;

@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "open_breakers.h"
 #include "pgstat.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -294,6 +295,7 @@ wh_engine_destroy(WhEngine *e)
 	while ((entry = hash_seq_search(&scan)) != NULL)
 		wh_request_clear(&entry->delivery->request);
 	FreeWaitEventSet(e->wait_set);
+	wh_open_breakers_withdraw_all();
 	wh_shards_release_all(e);
 	MemoryContextDelete(e->context);
 }

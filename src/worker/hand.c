@@ -6,6 +6,7 @@
 #include "postgres.h"
 
 #include "common/pg_prng.h"
+#include "open_breakers.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 #include "worker/engine_state.h"
@@ -59,6 +60,30 @@ wh_hand_leave(WhEngine *e, WhDelivery *d)
 	pfree(d);
 }
 
+/* Lets sessions see an open breaker, and a closed one no longer. */
+static void
+publish_breaker(WhEndpoint *endpoint, TimestampTz now)
+{
+	WhBreaker  *breaker = &endpoint->breaker;
+	WhOpenBreaker open = {
+		.endpoint_id = endpoint->endpoint_id, .next_probe_at = breaker->probe_at_us,
+		.probing = breaker->probing
+	};
+
+	if (wh_breaker_is_open(breaker))
+	{
+		if (endpoint->breaker_open_since == 0)
+			endpoint->breaker_open_since = now;
+		open.since = endpoint->breaker_open_since;
+		wh_open_breaker_publish(&open);
+	}
+	else if (endpoint->breaker_open_since != 0)
+	{
+		endpoint->breaker_open_since = 0;
+		wh_open_breaker_withdraw(&endpoint->endpoint_id);
+	}
+}
+
 /* In the transaction of the fetch: takes the row, and sends nothing yet. */
 static void
 take_delivery(WhDelivery *d, void *state)
@@ -72,7 +97,10 @@ take_delivery(WhDelivery *d, void *state)
 	d->endpoint->unsent++;
 	d->probe = wh_breaker_is_open(&d->endpoint->breaker);
 	if (d->probe)
+	{
 		wh_breaker_begin_probe(&d->endpoint->breaker);
+		publish_breaker(d->endpoint, 0);
+	}
 	dlist_push_tail(&e->taken, &d->node);
 }
 
@@ -81,7 +109,10 @@ static void
 let_go(WhEngine *e, WhDelivery *d)
 {
 	if (d->probe)
+	{
 		wh_breaker_drop_probe(&d->endpoint->breaker);
+		publish_breaker(d->endpoint, 0);
+	}
 	if (d->lane)
 		wh_lane_set(d->lane, WH_LANE_OPEN);
 	d->endpoint->in_flight--;
@@ -125,6 +156,7 @@ note_answer(const WhDelivery *d, TimestampTz now)
 											 d->attempted_at, now);
 	char	   *id;
 
+	publish_breaker(d->endpoint, now);
 	if (change == WH_BREAKER_SAME)
 		return;
 	id = DatumGetCString(DirectFunctionCall1(uuid_out,

@@ -133,8 +133,9 @@ static WhStatement recovered_statement = {
 };
 
 static WhStatement failing_statement = {
-	"INSERT INTO webhooks.endpoint_health (endpoint_id, failing_since)"
-	" SELECT * FROM unnest($1, $2)"
+	"INSERT INTO webhooks.endpoint_health (endpoint_id, tenant_id, failing_since)"
+	" SELECT e.endpoint_id, e.tenant_id, f.since FROM unnest($1, $2) f(endpoint_id, since)"
+	" JOIN webhooks.endpoints e ON e.endpoint_id = f.endpoint_id"
 	" ON CONFLICT (endpoint_id) DO UPDATE SET failing_since = excluded.failing_since"
 	" WHERE endpoint_health.failing_since IS NULL",
 	2, {UUIDARRAYOID, TIMESTAMPTZARRAYOID}
@@ -185,10 +186,10 @@ static WhStatement too_many_statement = {
 };
 
 static WhStatement alert_statement = {
-	"INSERT INTO webhooks.endpoint_health AS a (endpoint_id, alerted_at)"
-	" SELECT i.endpoint_id, clock_timestamp() FROM unnest($1) i(endpoint_id)"
+	"INSERT INTO webhooks.endpoint_health (endpoint_id, tenant_id, alerted_at)"
+	" SELECT i.endpoint_id, i.tenant_id, clock_timestamp() FROM webhooks.endpoints i"
 	" LEFT JOIN webhooks.endpoint_health h ON h.endpoint_id = i.endpoint_id"
-	" WHERE (h.alerted_at IS NULL OR h.alerted_at <= clock_timestamp() - interval '1 hour')"
+	" WHERE i.endpoint_id = ANY ($1) AND (h.alerted_at IS NULL OR h.alerted_at <= clock_timestamp() - interval '1 hour')"
 	" AND " DEAD_LETTERS_SINCE("1 hour", "$2") " >= $2"
 	" ON CONFLICT (endpoint_id) DO UPDATE SET alerted_at = excluded.alerted_at"
 	" RETURNING endpoint_id",
@@ -254,13 +255,13 @@ find_dead_letters_too_many(Round *round)
 
 /*
  * An endpoint whose row somebody has locked is left for its next failure: no transaction of a session
- * may hold up what is recorded.
+ * may hold up what is recorded. A target of dispatch_to_urls stays as it is: nobody would enable it.
  */
 static WhStatement disable_statement = {
 	"WITH free AS MATERIALIZED (SELECT e.endpoint_id, r.reason"
 	"  FROM unnest($1, $2) r(endpoint_id, reason)"
 	"  JOIN webhooks.endpoints e ON e.endpoint_id = r.endpoint_id"
-	"  WHERE e.state <> 'disabled' FOR NO KEY UPDATE OF e SKIP LOCKED)"
+	"  WHERE e.state <> 'disabled' AND e.registered FOR NO KEY UPDATE OF e SKIP LOCKED)"
 	" UPDATE webhooks.endpoints e SET state = 'disabled', disabled_reason = free.reason,"
 	"  updated_at = now()"
 	" FROM free WHERE e.endpoint_id = free.endpoint_id RETURNING e.endpoint_id",

@@ -11,6 +11,7 @@
  */
 #include "postgres.h"
 
+#include "open_breakers.h"
 #include "settings.h"
 #include "shmem.h"
 #include "utils/hsearch.h"
@@ -310,6 +311,8 @@ forget(WhScheduler *s, WhEndpoint *e)
 	leave_tenant(s, e);
 	wh_lanes_forget(e);			/* all of them: nothing is in hand */
 	wh_config_release(e->config);
+	if (e->breaker_open_since != 0)
+		wh_open_breaker_withdraw(&e->endpoint_id);
 	hash_search(s->endpoints, &e->endpoint_id, HASH_REMOVE, NULL);
 }
 

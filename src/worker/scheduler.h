@@ -127,6 +127,7 @@ typedef struct WhEndpoint
 	TimestampTz looked_at;		/* when a look last found it not at work */
 	WhRate		rate;
 	WhBreaker	breaker;
+	TimestampTz breaker_open_since; /* as sessions see it; 0: they do not */
 	WhHealth	health;
 	WhDetour	detour;
 	dlist_head	open_lanes;		/* of WhLane: to be looked up by the next read */

@@ -5,6 +5,7 @@
 use strict;
 use warnings;
 
+use JSON::PP;
 use Test::More;
 use WebhooksTest;
 
@@ -44,6 +45,13 @@ wait_until(
 dispatch_many(EVENTS - FIRST);
 wait_for_log('fails; probing it until it answers');
 
+# It is seen by sessions, save by another tenant's.
+my @open = rows($node, 'SELECT *, since <= now() AS since_ok, next_probe_at > since AS next_ok FROM webhooks.endpoint_breakers');
+is_deeply([ map { [ @{$_}{qw(endpoint_id worker_pid since_ok)} ] } @open ], [ [ $endpoint_id, worker_pids($node), JSON::PP::true ] ], 'one breaker is open');
+like($open[0]{state}, qr/^(open|probing)$/, 'with its state');
+ok($open[0]{state} eq 'probing' ? !defined $open[0]{next_probe_at} : $open[0]{next_ok}, 'and its next probe');
+is(value($node, "SET webhooks.tenant_id = 'another'; SELECT count(*) FROM webhooks.endpoint_breakers"), 0, 'another tenant does not see it');
+
 # What was under way has its answer before the first probe may go.
 my $in_flight = "SELECT count(*) FROM webhooks.in_flight WHERE endpoint_id = '$endpoint_id'";
 wait_until(sub { value($node, $in_flight) == 0 }, 'no request under way');
@@ -70,6 +78,7 @@ is(value($node, "SELECT count(*) FROM webhooks.queue WHERE endpoint_id = '$endpo
 
 $receiver->get('/mend/hook');
 wait_for_log('answers again');
+is(value($node, 'SELECT count(*) FROM webhooks.endpoint_breakers'), 0, 'no breaker is open any more');
 wait_until(sub { queue_is_empty($node) }, 'all to be delivered', 60);
 is(value($node, "SELECT count(*) FROM webhooks.deliveries WHERE endpoint_id = '$endpoint_id' AND state = 'succeeded'"), EVENTS,
 	'answering again, it gets all that waited');
