@@ -95,7 +95,7 @@ $$;
 SELECT a, with_arguments(a) FROM unnest(ARRAY[
 	'', '''a b''', '''x''', '''x'', ''y''', '''x'', ''''', '''x'', ''color=red''', '''x'', ''include=''', '''x'', ''include=a b''', '''x'', ''include=nome''', '''x'', ''include=ID, "Mixed"''', '''x'', ''include=Mixed''',
 	'''x'', ''include=id'', ''include=n''', '''x'', ''include=id'', ''exclude=n''', '''x'', ''tenant_column=id,n''', '''x'', ''tenant_column=x''', '''x'', ''ordering_columns=kind,id''', '''x'', ''ordering_column=id''',
-	'''x'', ''ordering_columns=primary key''', '''x'', ''ordering_columns=id'', ''ordering_column=n''', '''x'', ''when_changed=nothing''', '''x'', ''Include=id''']) a;
+	'''x'', ''ordering_columns=primary key''', '''x'', ''ordering_columns=id'', ''ordering_column=n''', '''x'', ''when_changed=nothing''', '''x'', ''idempotency_column=kind''', '''x'', ''idempotency_column=x''', '''x'', ''Include=id''']) a;
 SELECT * FROM emitted();
 SELECT t, l, with_arguments('''x''', s, t, l) FROM (VALUES
 	('BEFORE INSERT', 'FOR EACH ROW', 'INSERT INTO byhand VALUES (1)'), ('BEFORE INSERT', 'FOR EACH STATEMENT', 'INSERT INTO byhand VALUES (1)'),
@@ -255,7 +255,7 @@ SELECT last_key, sent, finished_at IS NOT NULL FROM webhooks.backfills;
 TRUNCATE webhooks.events, webhooks.queue;
 -- a session confined to a tenant, and row-level security: what the caller may see
 SET webhooks.tenant_id = 'b';
-CALL webhooks.backfill('stock', :'a');
+SELECT regexp_replace(tried(format('CALL webhooks.backfill(''stock'', %L)', :'a')), '[0-9a-f-]{36}', '<id>');
 RESET webhooks.tenant_id;
 GRANT USAGE ON SCHEMA webhooks TO regress_webhooks_other;
 GRANT EXECUTE ON PROCEDURE webhooks.backfill TO regress_webhooks_other;

@@ -206,6 +206,10 @@ make_watch(Relation relation, const Trigger *trigger)
 	watch->tenant = prepare_single(relation, "tenant_column", options->tenant_column);
 	watch->idempotency = prepare_single(relation, "idempotency_column",
 										options->idempotency_column);
+	if (watch->idempotency)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("idempotency_column is not supported yet")));
 	watch->ordering_count = options->ordered_by_key
 		? prepare_key(&watch->ordering, relation)
 		: prepare_list(&watch->ordering, relation, "ordering_columns", options->ordering_columns);
