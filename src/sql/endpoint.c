@@ -16,6 +16,7 @@
 #include "funcapi.h"
 #include "id.h"
 #include "miscadmin.h"
+#include "secret.h"
 #include "settings.h"
 #include "sql/endpoint_secret.h"
 #include "sql/header.h"
@@ -99,6 +100,23 @@ check_headers(FunctionCallInfo fcinfo)
 	if (PG_ARGISNULL(HEADERS))
 		wh_refuse("headers", "must not be NULL");
 	return wh_headers_judge_new("headers", PG_GETARG_JSONB_P(HEADERS));
+}
+
+/* Returns the key, a secret: the caller wipes it. NULL when there is none. */
+static char *
+check_certificate(FunctionCallInfo fcinfo)
+{
+	char	   *key;
+
+	if (PG_ARGISNULL(CLIENT_CERTIFICATE) && PG_ARGISNULL(CLIENT_KEY))
+		return NULL;
+	if (PG_ARGISNULL(CLIENT_CERTIFICATE))
+		wh_refuse("client_certificate", "must not be NULL when client_key is given");
+	if (PG_ARGISNULL(CLIENT_KEY))
+		wh_refuse("client_key", "must not be NULL when client_certificate is given");
+	key = text_to_cstring(PG_GETARG_TEXT_PP(CLIENT_KEY));
+	wh_client_certificate_judge(text_to_cstring(PG_GETARG_TEXT_PP(CLIENT_CERTIFICATE)), key);
+	return key;
 }
 
 static void
@@ -218,10 +236,6 @@ check_supported(FunctionCallInfo fcinfo)
 		refuse_unsupported("filter");
 	if (!PG_ARGISNULL(API_VERSION))
 		refuse_unsupported("api_version");
-	if (!PG_ARGISNULL(CLIENT_CERTIFICATE))
-		refuse_unsupported("client_certificate");
-	if (!PG_ARGISNULL(CLIENT_KEY))
-		refuse_unsupported("client_key");
 }
 
 
@@ -267,7 +281,7 @@ insert_endpoint(FunctionCallInfo fcinfo, const pg_uuid_t *endpoint_id, const cha
 		{SIGNATURE_SCHEMES, TEXTARRAYOID}, {PAYLOAD_FORMAT, TEXTOID},
 		{RETRY_SCHEDULE, INTERVALARRAYOID}, {RETRY_ON, TEXTOID}, {TIMEOUT, INTERVALOID},
 		{RATE_LIMIT, FLOAT4OID}, {MAX_IN_FLIGHT, INT4OID}, {ORDERING, TEXTOID},
-		{METADATA, JSONBOID}
+		{METADATA, JSONBOID}, {CLIENT_CERTIFICATE, TEXTOID}
 	};
 	WhArgument	arguments[3 + lengthof(stored)] = {
 		{UUIDOID, UUIDPGetDatum(endpoint_id)}, {TEXTOID, CStringGetTextDatum(tenant_id)},
@@ -281,8 +295,9 @@ insert_endpoint(FunctionCallInfo fcinfo, const pg_uuid_t *endpoint_id, const cha
 	};
 	wh_execute("INSERT INTO webhooks.endpoints (endpoint_id, tenant_id, headers, url,"
 			   " event_types, description, signature_schemes, payload_format, retry_schedule,"
-			   " retry_on, timeout, rate_limit, max_in_flight, ordering, metadata)"
-			   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+			   " retry_on, timeout, rate_limit, max_in_flight, ordering, metadata,"
+			   " client_certificate)"
+			   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
 			   lengthof(arguments), arguments);
 }
 
@@ -292,6 +307,7 @@ wh_sql_register_endpoint(PG_FUNCTION_ARGS)
 	pg_uuid_t	endpoint_id = wh_new_id(NULL);
 	char	   *tenant_id;
 	char	   *secret;
+	char	   *client_key;
 	WhHeaders	headers;
 	TupleDesc	desc;
 	Datum		values[2];
@@ -305,6 +321,7 @@ wh_sql_register_endpoint(PG_FUNCTION_ARGS)
 	check_retry_schedule(fcinfo);
 	check_limits(fcinfo);
 	check_supported(fcinfo);
+	client_key = check_certificate(fcinfo);
 	secret = given_or_new_secret(fcinfo, SECRET);
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
@@ -317,7 +334,12 @@ wh_sql_register_endpoint(PG_FUNCTION_ARGS)
 	wh_endpoint_secret_add(&endpoint_id, "signing", secret);
 	if (headers.authorization)
 		wh_endpoint_secret_add(&endpoint_id, "authorization", headers.authorization);
+	if (client_key)
+		wh_endpoint_secret_add(&endpoint_id, "client_key", client_key);
 	SPI_finish();
+	wh_secret_wipe(secret);
+	wh_secret_wipe(headers.authorization);
+	wh_secret_wipe(client_key);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }
 

@@ -414,7 +414,7 @@ wh_transport_start(WhTransport *t, WhRequest *request)
 	request->large_response = NULL;
 	request->exchange = NULL;
 	request->started_ms = wh_monotonic_ms();
-	request->origin = wh_origin_enter(&t->origins, request->url);
+	request->origin = wh_origin_enter(&t->origins, request);
 	if (request->origin)
 		begin_or_wait(t, request);
 	else
