@@ -52,7 +52,8 @@ my ($certificate, $client_key) = map { slurp_file($_) } @{ $ca->{client} };
 my $authorization = 'Bearer ' . 'quite-secret-' . int(rand 1e9);
 my $payload       = 'private-payload-' . int(rand 1e9);
 my $given         = 'whsec_' . encode_base64(join('', map { chr(int(rand 256)) } 1 .. 32), '');
-my @secrets       = ($authorization, $given, $key{k1}, $key{k2}, grep { !/^-/ } split /\n/, $client_key);
+my ($key_body)    = grep { !/^-/ } split /\n/, $client_key;    # its later lines show the public key
+my @secrets       = ($authorization, substr($authorization, 7), $given, $key{k1}, $key{k2}, $key_body);
 
 # The values come from a file of the server's, so that no statement holds them; and a secret comes as a parameter.
 append_to_file("$dir/authorization", $authorization);
@@ -82,6 +83,8 @@ my ($request) = $receiver->wait_for_requests(1);
 is($request->{headers}{authorization}, $authorization, 'Authorization is sent');
 is(scalar(split / /, $request->{headers}{'webhook-signature'}), 3, 'and three secrets sign, of which two are rotated out');
 is(scalar(grep { verify_signature($request, $_) } $secret, $given, $secrets[-1]), 3, 'all of them with the right key');
+
+like(value($node, q{SELECT response_body FROM webhooks.delivery_log LIMIT 1}), qr/"Authorization", "\*{10,}"/, 'what the receiver says back of it is masked');
 
 # Failures of all kinds
 
