@@ -1182,7 +1182,7 @@ BEGIN ATOMIC
 			sign, verify, receive}'::text[]),
 		('observe', 'function', '{
 			endpoint_stats, checked_endpoint, health, metrics, in_flight, endpoint_breakers, processes,
-			report_html, html, html_table, html_row,
+			report_html, html, html_table, html_row, secrets_encrypted,
 			check_url, public_key, exponential_backoff,
 			wait_until_idle}'),
 		('observe', 'relation', '{
@@ -1197,7 +1197,7 @@ BEGIN ATOMIC
 			watch, unwatch, backfill, add_source, remove_source,
 			deliver_due}'),
 		('owner', 'function', '{
-			maintain, reencrypt_secrets,
+			maintain, reencrypt_secrets, unencrypted_secrets,
 			access_levels, grant_access, revoke_access}')
 	) l(level, kind, names), LATERAL pg_catalog.unnest(l.names) n(name);
 END;

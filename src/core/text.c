@@ -118,3 +118,29 @@ wh_text_clean_ascii(char *out, const char *in, size_t len)
 	out[len] = '\0';
 	return len;
 }
+
+void
+wh_text_mask(char *text, size_t len, const char *secret)
+{
+	size_t		secret_len = strlen(secret);
+
+	if (secret_len < WH_MASKED_MIN)
+		return;
+	for (size_t i = 0; i + WH_MASKED_MIN <= len;)
+	{
+		const char *found = memchr(text + i, secret[0], len - WH_MASKED_MIN + 1 - i);
+		size_t		shown;
+
+		if (found == NULL)
+			break;
+		i = (size_t) (found - text);
+		shown = secret_len < len - i ? secret_len : len - i;
+		if (memcmp(text + i, secret, shown) == 0)
+		{
+			memset(text + i, '*', shown);
+			i += shown;
+		}
+		else
+			i++;
+	}
+}

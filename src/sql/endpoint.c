@@ -74,7 +74,7 @@ Datum
 wh_sql_register_endpoint(PG_FUNCTION_ARGS)
 {
 	pg_uuid_t	endpoint_id = wh_new_id(NULL);
-	WhOptions	options = {0};
+	WhOptions	options = {.is_new = true};
 	char	   *tenant_id;
 	char	   *secret;
 	TupleDesc	desc;
@@ -85,7 +85,6 @@ wh_sql_register_endpoint(PG_FUNCTION_ARGS)
 								text_to_cstring(PG_GETARG_TEXT_PP(TENANT_ID)));
 	read_options(fcinfo, &options);
 	wh_options_judge(&options);
-	wh_headers_refuse_mask("headers", &options.headers);
 	secret = wh_given_or_new_secret(fcinfo, SECRET);
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
@@ -96,8 +95,7 @@ wh_sql_register_endpoint(PG_FUNCTION_ARGS)
 	SPI_connect();
 	insert_endpoint(&endpoint_id, tenant_id, &options);
 	wh_endpoint_secret_add(&endpoint_id, "signing", secret);
-	if (options.headers.authorization)
-		wh_endpoint_secret_add(&endpoint_id, "authorization", options.headers.authorization);
+	wh_options_store_secrets(&endpoint_id, &options);
 	SPI_finish();
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }

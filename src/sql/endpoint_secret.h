@@ -19,4 +19,9 @@ extern void wh_endpoint_secret_add(const pg_uuid_t *endpoint_id, const char *kin
 extern void wh_endpoint_secret_replace(const pg_uuid_t *endpoint_id, const char *kind,
 									   const char *secret);
 
+/*
+ * Raises 22023 unless they are a client's certificate and its key (PEM); no message shows the key.
+ */
+extern void wh_client_certificate_judge(const char *certificate, const char *key);
+
 #endif

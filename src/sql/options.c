@@ -8,7 +8,9 @@
 #include "core/event_type.h"
 #include "core/rate.h"
 #include "core/retry.h"
+#include "secret.h"
 #include "settings.h"
+#include "sql/endpoint_secret.h"
 #include "sql/options.h"
 #include "sql/session.h"
 #include "url.h"
@@ -16,7 +18,6 @@
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
-
 
 
 /* ---- one by one; none is NULL ---- */
@@ -173,22 +174,66 @@ check_ordering(Datum value)
 }
 
 static void
-check_client_certificate(Datum value)
-{
-	refuse_unsupported("client_certificate");
-}
-
-static void
-check_client_key(Datum value)
-{
-	refuse_unsupported("client_key");
-}
-
-static void
 check_metadata(Datum value)
 {
 	if (!JB_ROOT_IS_OBJECT(DatumGetJsonbP(value)))
 		wh_refuse("metadata", "must be a JSON object");
+}
+
+
+/* ---- those that have a secret ---- */
+
+/* What is stored in the argument's place has no secret. */
+static void
+judge_headers(WhOptions *options)
+{
+	NullableDatum *value = &options->values[OPTION_HEADERS];
+
+	if (!options->given[OPTION_HEADERS])
+		return;
+	options->headers = options->is_new ?
+		wh_headers_judge_new("headers", DatumGetJsonbP(value->value)) :
+		wh_headers_judge("headers", DatumGetJsonbP(value->value));
+	value->value = JsonbPGetDatum(options->headers.stored);
+}
+
+static bool
+is_set(const WhOptions *options, WhOption option)
+{
+	return options->given[option] && !options->values[option].isnull;
+}
+
+static void
+judge_certificate(WhOptions *options)
+{
+	bool		certificate = is_set(options, OPTION_CLIENT_CERTIFICATE);
+	bool		key = is_set(options, OPTION_CLIENT_KEY);
+
+	if (key && !certificate)
+		wh_refuse("client_certificate", "must not be NULL when client_key is given");
+	if (certificate && !key)
+		wh_refuse("client_key", "must not be NULL when client_certificate is given");
+	if (options->given[OPTION_CLIENT_KEY] && !key && !options->is_new &&
+		!options->given[OPTION_CLIENT_CERTIFICATE])
+		wh_refuse("client_key", "must not be NULL while there is a client_certificate");
+	if (!key)
+		return;
+	options->client_key = TextDatumGetCString(options->values[OPTION_CLIENT_KEY].value);
+	wh_client_certificate_judge(
+		TextDatumGetCString(options->values[OPTION_CLIENT_CERTIFICATE].value),
+		options->client_key);
+}
+
+void
+wh_options_store_secrets(const pg_uuid_t *endpoint_id, WhOptions *options)
+{
+	/* without an Authorization header there is none to keep a value for */
+	if (options->given[OPTION_HEADERS] && !options->headers.masked)
+		wh_endpoint_secret_replace(endpoint_id, "authorization", options->headers.authorization);
+	if (options->given[OPTION_CLIENT_CERTIFICATE])
+		wh_endpoint_secret_replace(endpoint_id, "client_key", options->client_key);
+	wh_secret_wipe(options->headers.authorization);
+	wh_secret_wipe(options->client_key);
 }
 
 
@@ -210,7 +255,7 @@ static const struct
 	[OPTION_EVENT_TYPES] = {NULL_REFUSED, check_event_types, "{*}"},
 	[OPTION_DESCRIPTION] = {NULL_ALLOWED},
 	[OPTION_FILTER] = {NULL_ALLOWED, check_filter},
-	[OPTION_HEADERS] = {NULL_REFUSED, NULL, "{}"},	/* judged apart: they are changed, too */
+	[OPTION_HEADERS] = {NULL_REFUSED, NULL, "{}"},
 	[OPTION_SIGNATURE_SCHEMES] = {NULL_REFUSED, check_signature_schemes, "{v1}"},
 	[OPTION_PAYLOAD_FORMAT] = {NULL_REFUSED, check_payload_format, "standard"},
 	[OPTION_API_VERSION] = {NULL_ALLOWED, check_api_version},
@@ -220,8 +265,8 @@ static const struct
 	[OPTION_RATE_LIMIT] = {NULL_ALLOWED, check_rate_limit},
 	[OPTION_MAX_IN_FLIGHT] = {NULL_ALLOWED, check_max_in_flight},
 	[OPTION_ORDERING] = {NULL_REFUSED, check_ordering, "none"},
-	[OPTION_CLIENT_CERTIFICATE] = {NULL_ALLOWED, check_client_certificate},
-	[OPTION_CLIENT_KEY] = {NULL_ALLOWED, check_client_key},
+	[OPTION_CLIENT_CERTIFICATE] = {NULL_ALLOWED},
+	[OPTION_CLIENT_KEY] = {NULL_ALLOWED},
 	[OPTION_METADATA] = {NULL_REFUSED, check_metadata, "{}"}
 };
 
@@ -245,16 +290,6 @@ const WhOptionColumn wh_option_columns[OPTION_COUNT] = {
 	[OPTION_METADATA] = {"metadata", JSONBOID}
 };
 
-/* What is stored of them is without the value of Authorization. */
-static void
-judge_headers(WhOptions *options)
-{
-	NullableDatum *value = &options->values[OPTION_HEADERS];
-
-	options->headers = wh_headers_judge("headers", DatumGetJsonbP(value->value));
-	value->value = JsonbPGetDatum(options->headers.stored);
-}
-
 void
 wh_options_judge(WhOptions *options)
 {
@@ -269,8 +304,8 @@ wh_options_judge(WhOptions *options)
 		if (!value->isnull && rules[i].check)
 			rules[i].check(value->value);
 	}
-	if (options->given[OPTION_HEADERS])
-		judge_headers(options);
+	judge_headers(options);
+	judge_certificate(options);
 }
 
 NullableDatum

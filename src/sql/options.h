@@ -8,6 +8,7 @@
 
 #include "sql/header.h"
 #include "utils/timestamp.h"
+#include "utils/uuid.h"
 
 /* In the order of the functions' arguments. */
 typedef enum WhOption
@@ -24,7 +25,11 @@ typedef struct WhOptions
 {
 	NullableDatum values[OPTION_COUNT];
 	bool		given[OPTION_COUNT];	/* false: the value is not looked at */
-	WhHeaders	headers;		/* set by wh_options_judge where the option is given */
+	bool		is_new;			/* of an endpoint that has no secrets yet */
+
+	/* what wh_options_judge finds */
+	WhHeaders	headers;
+	char	   *client_key;		/* a secret; NULL: none is given */
 } WhOptions;
 
 /* The argument's name, which is also that of the column of endpoints, and the column's type. */
@@ -37,13 +42,19 @@ typedef struct WhOptionColumn
 extern const WhOptionColumn wh_option_columns[OPTION_COUNT];
 
 /*
- * Raises 22023, naming the option, for the first that is not what it may be. The headers' value
- * becomes what is stored of them.
+ * Raises 22023, naming the option, for the first that is not what it may be. What is left in values
+ * can be stored where it can be read: Authorization's value is masked there.
  */
 extern void wh_options_judge(WhOptions *options);
 
 /* The value that the option has when register_endpoint is not given it. */
 extern NullableDatum wh_option_default(WhOption option);
+
+/*
+ * Stores the secrets among the options that were judged, instead of those the endpoint had, and wipes
+ * them. The caller is connected to SPI.
+ */
+extern void wh_options_store_secrets(const pg_uuid_t *endpoint_id, WhOptions *options);
 
 /* Milliseconds; a month counts thirty days. Saturates far outside what any rule allows. */
 extern int64 wh_interval_ms(const Interval *span);

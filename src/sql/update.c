@@ -9,7 +9,6 @@
 
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
-#include "sql/endpoint_secret.h"
 #include "sql/lifecycle.h"
 #include "sql/options.h"
 #include "sql/session.h"
@@ -121,16 +120,15 @@ renew_lanes(const pg_uuid_t *endpoint_id)
 			   1, &argument);
 }
 
-/* The Authorization value that goes with the new headers; the mask keeps the one there is. */
+/* The mask means the Authorization value there is. */
 static void
-update_authorization(const pg_uuid_t *endpoint_id, const WhHeaders *headers)
+refuse_empty_mask(const pg_uuid_t *endpoint_id, const WhHeaders *headers)
 {
 	WhArgument	argument = {UUIDOID, UUIDPGetDatum(endpoint_id)};
 
-	if (!headers->masked)
-		wh_endpoint_secret_replace(endpoint_id, "authorization", headers->authorization);
-	else if (wh_execute("SELECT FROM webhooks.endpoint_secrets"
-						" WHERE endpoint_id = $1 AND kind = 'authorization'", 1, &argument) == 0)
+	if (headers->masked &&
+		wh_execute("SELECT FROM webhooks.endpoint_secrets"
+				   " WHERE endpoint_id = $1 AND kind = 'authorization'", 1, &argument) == 0)
 		wh_headers_refuse_mask("headers", headers);
 }
 
@@ -150,8 +148,8 @@ wh_sql_update_endpoint(PG_FUNCTION_ARGS)
 				 errmsg("endpoint %s is a target of dispatch_to_urls",
 						DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(endpoint_id)))),
 				 errhint("Its options are those that dispatch_to_urls was given.")));
-	if (options.given[OPTION_HEADERS])
-		update_authorization(endpoint_id, &options.headers);
+	refuse_empty_mask(endpoint_id, &options.headers);
+	wh_options_store_secrets(endpoint_id, &options);
 	if (update_row(endpoint_id, &options) && options.given[OPTION_ORDERING])
 		renew_lanes(endpoint_id);
 	SPI_finish();

@@ -32,7 +32,8 @@ static WhStatement config_statement = {
 	" coalesce(e.rate_limit, 0)::double precision, coalesce(s.key_ids, '{}'::text[]),"
 	" a.secret, a.encryption_key_id,"
 	" EXISTS (SELECT FROM jsonb_object_keys(e.headers) k"
-	"  WHERE lower(k COLLATE \"C\") = 'authorization')"
+	"  WHERE lower(k COLLATE \"C\") = 'authorization'),"
+	" e.client_certificate, k.secret, k.encryption_key_id"
 	" FROM unnest($1) WITH ORDINALITY p(endpoint_id, n)"
 	" JOIN webhooks.endpoints e ON e.endpoint_id = p.endpoint_id"
 	" CROSS JOIN LATERAL (SELECT array_agg(o.secret) AS secrets,"
@@ -42,7 +43,10 @@ static WhStatement config_statement = {
 	"   WHERE x.endpoint_id = e.endpoint_id AND x.kind = 'signing'"
 	"   ORDER BY x.expires_at DESC NULLS FIRST, x.created_at DESC) o) s"
 	" LEFT JOIN LATERAL (SELECT x.secret, x.encryption_key_id FROM webhooks.endpoint_secrets x"
-	"  WHERE x.endpoint_id = e.endpoint_id AND x.kind = 'authorization' LIMIT 1) a ON true",
+	"  WHERE x.endpoint_id = e.endpoint_id AND x.kind = 'authorization' LIMIT 1) a ON true"
+	" LEFT JOIN LATERAL (SELECT x.secret, x.encryption_key_id FROM webhooks.endpoint_secrets x"
+	"  WHERE x.endpoint_id = e.endpoint_id AND x.kind = 'client_key' LIMIT 1) k"
+	"  ON e.client_certificate IS NOT NULL",
 	1, {UUIDARRAYOID}
 };
 
@@ -115,6 +119,32 @@ read_headers(HeapTuple row, const pg_uuid_t *endpoint_id, WhConfig *config, Memo
 	config->headers[config->header_count++] = header_line(context, "Authorization", authorization);
 	wh_secret_wipe(authorization);
 	return NULL;
+}
+
+/* Returns NULL, or why the endpoint can be sent nothing. */
+static const char *
+read_certificate(HeapTuple row, const pg_uuid_t *endpoint_id, WhConfig *config,
+				 MemoryContext context)
+{
+	const char *reason = NULL;
+	char	   *certificate = optional_text(row, 17);
+	char	   *sealed = optional_text(row, 18);
+	char	   *key;
+
+	if (certificate == NULL)
+		return NULL;
+	if (sealed == NULL)
+		return "the key of its client certificate is missing";
+	key = open_secret(endpoint_id, "client_key", (WhSealed) {sealed, optional_text(row, 19)},
+					  &reason);
+	if (key == NULL)
+		return reason;
+	config->certificate = MemoryContextAllocZero(context, sizeof(WhClientCertificate));
+	config->certificate->certificate = MemoryContextStrdup(context, certificate);
+	config->certificate->key = MemoryContextStrdup(context, key);
+	wh_secret_wipe(key);
+	return wh_client_certificate_id(certificate, config->certificate->id) ? NULL :
+		"OpenSSL failed to tell its client certificate from others";
 }
 
 /* Returns NULL, or why the endpoint's requests cannot be signed. */
@@ -220,6 +250,8 @@ read_config(HeapTuple row, WhEndpoint *endpoint, MemoryContext context)
 	config->tenant_id = MemoryContextStrdup(context, TextDatumGetCString(wh_value(row, 3)));
 	config->url = MemoryContextStrdup(context, TextDatumGetCString(wh_value(row, 4)));
 	unsendable = read_headers(row, endpoint_id, config, context);
+	if (unsendable == NULL)
+		unsendable = read_certificate(row, endpoint_id, config, context);
 	if (unsendable == NULL)
 		unsendable = read_keys(row, endpoint_id, config, context);
 	read_schedule(row, config, context);

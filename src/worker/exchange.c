@@ -316,6 +316,30 @@ set_up(WhExchange *x)
 	return code;
 }
 
+/*
+ * libcurl reads them when it connects, from the request's own memory. It uses a connection, or a TLS
+ * session, again only for the same certificate.
+ */
+static CURLcode
+set_certificate(WhExchange *x, const WhClientCertificate *certificate)
+{
+	struct curl_blob pem = {.flags = CURL_BLOB_NOCOPY};
+	struct curl_blob key = {.flags = CURL_BLOB_NOCOPY};
+	CURLcode	code = CURLE_OK;
+
+	if (certificate)
+	{
+		pem.data = certificate->certificate;
+		pem.len = strlen(certificate->certificate);
+		key.data = certificate->key;
+		key.len = strlen(certificate->key);
+	}
+	SET(CURLOPT_SSLCERT_BLOB, certificate ? &pem : NULL);
+	SET(CURLOPT_SSLKEY_BLOB, certificate ? &key : NULL);
+	x->has_certificate = certificate != NULL;
+	return code;
+}
+
 CURLcode
 wh_exchange_prepare(WhExchange *x, WhRequest *request, CURLSH *share)
 {
@@ -331,6 +355,8 @@ wh_exchange_prepare(WhExchange *x, WhRequest *request, CURLSH *share)
 
 	if (x->generation != x->context->generation)
 		code = set_up(x);
+	if (code == CURLE_OK && (request->certificate || x->has_certificate))
+		code = set_certificate(x, request->certificate);
 	for (const char *const *h = request->headers; *h && code == CURLE_OK; h++)
 	{
 		struct curl_slist *longer = curl_slist_append(x->headers, *h);
@@ -380,6 +406,9 @@ wh_exchange_create(WhExchangeContext *context)
 void
 wh_exchange_clear(WhExchange *x)
 {
+	/* the request's memory goes with it */
+	if (x->has_certificate)
+		(void) set_certificate(x, NULL);
 	curl_slist_free_all(x->headers);
 	x->headers = NULL;
 	if (x->body_room > BODY_KEPT)
@@ -418,9 +447,12 @@ classify_failure(const WhExchange *x, CURLcode code)
 	{
 		case CURLE_COULDNT_RESOLVE_HOST:
 			return WH_ERROR_DNS;
-		case CURLE_COULDNT_CONNECT:
 		case CURLE_SEND_ERROR:
 		case CURLE_RECV_ERROR:
+			/* with TLS 1.3 a receiver refuses a client's certificate, or its want, only now */
+			return strstr(x->libcurl_error, "SSL") && strstr(x->libcurl_error, " alert ") ?
+				WH_ERROR_TLS : WH_ERROR_CONNECT;
+		case CURLE_COULDNT_CONNECT:
 		case CURLE_GOT_NOTHING:
 			return WH_ERROR_CONNECT;
 		case CURLE_OPERATION_TIMEDOUT:

@@ -52,6 +52,7 @@ struct WhExchange
 	bool		connected;		/* to the receiver */
 	bool		refused;		/* the address rules kept it from connecting */
 	bool		starved;		/* the machine did */
+	bool		has_certificate;	/* the handle was given one */
 	bool		unanswered;		/* sent once, and the connection ended without an answer */
 	bool		is_http2;		/* the connection last used */
 	bool		headers_full;

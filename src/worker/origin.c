@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "worker/origin.h"
+#include "worker/transport.h"
 
 void
 wh_origins_init(WhOrigins *origins)
@@ -33,11 +34,12 @@ origin_len(const char *url)
 	return host - url + strcspn(host, "/?#\\");
 }
 
+#define HASH_START 2166136261U
+
 /* FNV-1a */
 static uint32
-hash_name(const char *name, size_t len)
+hash_more(uint32 hash, const char *name, size_t len)
 {
-	uint32		hash = 2166136261U;
 
 	for (size_t i = 0; i < len; i++)
 		hash = (hash ^ (unsigned char) name[i]) * 16777619U;
@@ -45,10 +47,13 @@ hash_name(const char *name, size_t len)
 }
 
 WhOrigin *
-wh_origin_enter(WhOrigins *origins, const char *url)
+wh_origin_enter(WhOrigins *origins, const WhRequest *request)
 {
+	const char *url = request->url;
+	const char *certificate = request->certificate ? request->certificate->id : "";
 	size_t		len = origin_len(url);
-	uint32		hash = hash_name(url, len);
+	uint32		hash = hash_more(hash_more(HASH_START, url, len), certificate,
+								 strlen(certificate));
 	dlist_head *bucket = &origins->buckets[hash % WH_ORIGIN_BUCKETS];
 	WhOrigin   *origin;
 	dlist_iter	iter;
@@ -57,7 +62,7 @@ wh_origin_enter(WhOrigins *origins, const char *url)
 	{
 		origin = dlist_container(WhOrigin, node, iter.cur);
 		if (origin->hash == hash && origin->name_len == len &&
-			memcmp(origin->name, url, len) == 0)
+			memcmp(origin->name, url, len) == 0 && strcmp(origin->certificate, certificate) == 0)
 		{
 			origin->requests++;
 			return origin;
@@ -72,6 +77,7 @@ wh_origin_enter(WhOrigins *origins, const char *url)
 	origin->pool = WH_NO_POOL;
 	origin->leader = NULL;
 	dlist_init(&origin->waiting);
+	strlcpy(origin->certificate, certificate, sizeof(origin->certificate));
 	origin->name_len = len;
 	memcpy(origin->name, url, len);
 	dlist_push_head(bucket, &origin->node);

@@ -239,9 +239,34 @@ headers_json(const char *block, size_t len)
 	return JsonbPGetDatum(JsonbValueToJsonb(&object));
 }
 
+/* What lets the sender in is not to be stored because a receiver says it back. */
+static void
+mask_authorization(const WhRequest *r)
+{
+	static const char name[] = "Authorization: ";
+
+	for (const char *const *h = r->headers; h && *h; h++)
+	{
+		const char *parts[2];	/* the value, and what follows its scheme */
+
+		if (pg_strncasecmp(*h, name, strlen(name)) != 0)
+			continue;
+		parts[0] = *h + strlen(name);
+		parts[1] = parts[0] + strcspn(parts[0], " ");
+		parts[1] += strspn(parts[1], " ");
+		for (int i = 0; i < lengthof(parts); i++)
+		{
+			/* both stand in the request's own copy of the answer */
+			wh_text_mask((char *) r->response_headers, r->response_headers_len, parts[i]);
+			wh_text_mask((char *) r->response_body, r->response_body_len, parts[i]);
+		}
+	}
+}
+
 static void
 set_answer(WhInserter *row, const WhRequest *r)
 {
+	mask_authorization(r);
 	wh_inserter_set(row, ATTEMPTS_STATUS_CODE, Int32GetDatum(r->answer.status));
 	wh_inserter_set(row, ATTEMPTS_RESPONSE_HEADERS,
 					headers_json(r->response_headers, r->response_headers_len));

@@ -82,6 +82,13 @@ wh_config_release(WhConfig *config)
 		explicit_bzero(config->keys, config->key_count * sizeof(WhSigningKey));
 		pfree(config->keys);
 	}
+	if (config->certificate)
+	{
+		explicit_bzero(config->certificate->key, strlen(config->certificate->key));
+		pfree(config->certificate->key);
+		pfree(config->certificate->certificate);
+		pfree(config->certificate);
+	}
 	if (config->waits_ms)
 		pfree(config->waits_ms);
 	pfree(config);

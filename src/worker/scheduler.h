@@ -28,6 +28,7 @@
 #include "lib/pairingheap.h"
 #include "shmem.h"
 #include "utils/uuid.h"
+#include "worker/transport.h"
 
 typedef struct WhScheduler WhScheduler;
 
@@ -50,6 +51,7 @@ typedef struct WhConfig
 	char	   *url;
 	char	  **headers;		/* "Name: value" */
 	int			header_count;
+	WhClientCertificate *certificate;	/* NULL: none */
 	int			key_count;
 	WhSigningKey *keys;			/* newest first */
 	int64	   *waits_ms;		/* NULL follows the setting */

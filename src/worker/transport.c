@@ -441,8 +441,7 @@ wh_transport_start(WhTransport *t, WhRequest *request)
 	request->large_response = NULL;
 	request->exchange = NULL;
 	request->started_ms = wh_monotonic_ms();
-	request->origin = url_allowed(t, request) ?
-		wh_origin_enter(&t->origins, request->url) : NULL;
+	request->origin = url_allowed(t, request) ? wh_origin_enter(&t->origins, request) : NULL;
 	if (request->origin)
 	{
 		begin_or_wait(t, request);

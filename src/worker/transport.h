@@ -10,6 +10,7 @@
 
 #include "postgres.h"
 
+#include "core/client_certificate.h"
 #include "core/retry.h"
 #include "lib/ilist.h"
 
@@ -28,6 +29,14 @@ typedef enum WhProxyTrouble
 	WH_PROXY_REFUSES			/* it does not connect to this receiver */
 } WhProxyTrouble;
 
+/* What a receiver that asks for it is shown. */
+typedef struct WhClientCertificate
+{
+	char		id[WH_CERTIFICATE_ID_SIZE];	/* tells it from others */
+	char	   *certificate;	/* PEM */
+	char	   *key;
+} WhClientCertificate;
+
 /* The caller's, to embed; its strings must stay as they are until the request is released. */
 typedef struct WhRequest
 {
@@ -36,6 +45,7 @@ typedef struct WhRequest
 	const char *body;
 	size_t		body_len;
 	int			timeout_ms;
+	const WhClientCertificate *certificate; /* NULL: none */
 
 	/*
 	 * What came of it; set when the request is finished, the pointers valid until it is cleared.

@@ -12,15 +12,17 @@ use Digest::SHA qw(hmac_sha256);
 use Encode ();
 use Exporter 'import';
 use File::Basename qw(dirname);
+use IO::Socket::INET ();
 use JSON::PP   ();
 use MIME::Base64 qw(decode_base64 encode_base64);
+use POSIX ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
 our @EXPORT = qw(
-  start_node start_receiver wait_until change_settings
+  start_node start_receiver start_tls_server wait_until change_settings
   rows value register_endpoint dispatch worker_pids queue_is_empty wait_for_state log_lines crashes
   sign_v1 verify_signature
   make_test_ca
@@ -231,6 +233,26 @@ sub start_receiver
 	return $receiver;
 }
 
+# A server of OpenSSL's own: for failures of TLS, of which it tells the other side as it should. Arguments are
+# the [certificate, key] and further options of openssl s_server. Gives its URL.
+sub start_tls_server
+{
+	my ($pair, @options) = @_;
+	my $port = PostgreSQL::Test::Cluster::get_free_port();
+	my $pid = fork // die "could not fork: $!";
+	if ($pid == 0)
+	{
+		open STDIN,  '<', '/dev/null';
+		open STDOUT, '>', '/dev/null';
+		open STDERR, '>', '/dev/null';
+		exec 'openssl', 's_server', '-accept', "127.0.0.1:$port", '-cert', $pair->[0], '-key', $pair->[1], '-www', @options;
+		POSIX::_exit(1);
+	}
+	push @receivers, bless { pid => $pid }, 'WebhooksTest::Receiver';
+	wait_until(sub { IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port) }, 'openssl s_server');
+	return "https://127.0.0.1:$port/";
+}
+
 # Certificates
 
 my $ca_config = <<'END';
@@ -265,7 +287,7 @@ extendedKeyUsage = clientAuth
 END
 
 # Makes a CA and certificates in a directory that goes with the test, and gives the paths:
-# ca; server, expired, wrong_name, self_signed and client, each [certificate, key].
+# ca; server, expired, wrong_name, self_signed, client and client2, each [certificate, key].
 sub make_test_ca
 {
 	my $dir = PostgreSQL::Test::Utils::tempdir();
@@ -296,6 +318,7 @@ sub make_test_ca
 	$signed->('server',     'here',      '-days',      30);
 	$signed->('wrong_name', 'elsewhere', '-days',      30);
 	$signed->('client',     'client',    '-days',      30);
+	$signed->('client2',    'client',    '-days',      30);
 	$signed->('expired',    'here',      '-startdate', '20200101000000Z', '-enddate', '20200201000000Z');
 	return \%certificate;
 }

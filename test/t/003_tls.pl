@@ -24,6 +24,10 @@ for my $host (qw(localhost 127.0.0.1))
 
 # Certificates that do not hold
 
+my %reason = (
+	wrong_name  => qr/does not match|no alternative certificate subject name matches/,
+	expired     => qr/certificate has expired/,
+	self_signed => qr/self.signed certificate/);
 for my $kind (qw(wrong_name expired self_signed))
 {
 	my $bad = start_receiver(tls => $ca->{$kind}, name => $kind);
@@ -35,7 +39,7 @@ for my $kind (qw(wrong_name expired self_signed))
 		is($status->{error_class}, 'tls', "$type: the class is tls");
 		is($status->{attempts}, 2, "$type: it was tried again, for certificates get renewed");
 		is($status->{last_status_code}, undef, "$type: there is no status");
-		ok(length $status->{last_error}, "$type: the error says more");
+		like($status->{last_error}, $reason{$kind}, "$type: the error says why");
 	}
 	is($bad->count, 0, "$kind: nothing was sent");
 	$bad->stop;
@@ -49,7 +53,18 @@ for my $kind (qw(wrong_name expired self_signed))
 	register_endpoint($node, $url, event_types => q('{plain}'), retry_schedule => q('{}'));
 	my $status = wait_for_state($node, dispatch($node, 'plain', '{}'), 'dead_letter');
 	is($status->{error_class}, 'tls', 'no TLS there: the class is tls');
+	like($status->{last_error}, qr/wrong version number|packet length too long|record/, q{no TLS there: with OpenSSL's reason});
 	is(scalar(grep { !$_->{malformed} } $plain->requests), 0, 'and nothing was sent in the clear');
+}
+
+# TLS of a version that is not safe any more
+
+{
+	my $url = start_tls_server($ca->{server}, '-tls1_1', '-cipher', 'DEFAULT@SECLEVEL=0');
+	register_endpoint($node, $url, event_types => q('{old}'), retry_schedule => q('{}'));
+	my $status = wait_for_state($node, dispatch($node, 'old', '{}'), 'dead_letter');
+	is($status->{error_class}, 'tls', 'TLS 1.1: the class is tls');
+	like($status->{last_error}, qr/protocol version/, q{TLS 1.1: with OpenSSL's reason});
 }
 
 # Connections are kept: a handshake is what costs
@@ -107,7 +122,17 @@ for my $kind (qw(wrong_name expired self_signed))
 	register_endpoint($node, $good->url('/x/unknown/ok'), event_types => q('{unknown}'), retry_schedule => q('{}'));
 	my $status = wait_for_state($node, dispatch($node, 'unknown', '{}'), 'dead_letter');
 	is($status->{error_class}, 'tls', 'an unknown CA: the class is tls');
+	like($status->{last_error}, qr/unable to get local issuer certificate|self.signed certificate/, q{an unknown CA: with OpenSSL's reason});
 	is($good->count, $before, 'an unknown CA: nothing was sent');
+
+	# A file that cannot be read is none to trust by
+	change_settings($node, 'webhooks.ca_file' => '/nonexistent/ca.crt');
+	wait_until(sub { value($node, 'SHOW webhooks.ca_file') eq '/nonexistent/ca.crt' }, 'the setting');
+	wait_until(
+		sub { wait_for_state($node, dispatch($node, 'unknown', '{}'), 'dead_letter')->{last_error} =~ m{/nonexistent/ca\.crt} },
+		'an error that names the file');
+	is(value($node, q{SELECT DISTINCT error_class FROM webhooks.dead_letters WHERE last_error ~ 'nonexistent'}), 'tls', 'no CA file: the class is tls');
+	is($good->count, $before, 'no CA file: nothing was sent');
 }
 
 $node->stop;

@@ -139,9 +139,35 @@ test_code_points(void)
 	ok(others_go, "every number that is no code point goes");
 }
 
+/* text is to be as it is expected, and what stands behind it to stay. */
+static void
+test_masked(const char *text, const char *secret, const char *expected, const char *name)
+{
+	char		buffer[100];
+
+	snprintf(buffer, sizeof(buffer), "%s$secret-1", text);
+	wh_text_mask(buffer, strlen(text), secret);
+	ok(memcmp(buffer, expected, strlen(text)) == 0 &&
+	   strcmp(buffer + strlen(text), "$secret-1") == 0, name);
+}
+
+static void
+test_masking(void)
+{
+	test_masked("a secret-1 b secret-1", "secret-1", "a ******** b ********", "a secret is masked");
+	test_masked("secret-1secret-1", "secret-1", "****************", "twice in succession");
+	test_masked("ssecret-1", "secret-1", "s********", "after its own beginning");
+	test_masked("a secret-12", "secret-123456", "a *********", "a beginning at the end is masked");
+	test_masked("a secret-", "secret-123456", "a secret-", "unless it is short");
+	test_masked("a secret-12 b", "secret-123456", "a secret-12 b", "or not at the end");
+	test_masked("a secret", "secret", "a secret", "a short secret is not looked for");
+	test_masked("", "secret-1", "", "nothing has nothing to mask");
+}
+
 int
 main(void)
 {
+	test_masking();
 	test_cases();
 	test_code_points();
 	return done();
