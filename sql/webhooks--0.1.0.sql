@@ -37,6 +37,8 @@ CREATE TABLE webhooks.endpoints (
 	CHECK ((state = 'disabled') = (disabled_reason IS NOT NULL))
 );
 CREATE INDEX endpoints_tenant_id_idx ON webhooks.endpoints (tenant_id);
+CREATE INDEX endpoints_registered_idx ON webhooks.endpoints (tenant_id) WHERE registered;
+CREATE INDEX endpoints_unregistered_idx ON webhooks.endpoints (created_at) WHERE NOT registered;
 COMMENT ON TABLE webhooks.endpoints
 IS 'where events are delivered: one row an address that subscribed; an option that is NULL follows its setting';
 COMMENT ON COLUMN webhooks.endpoints.tenant_id IS 'whose endpoint it is; the empty string where no tenant was named';
@@ -67,6 +69,18 @@ COMMENT ON TABLE webhooks.endpoint_secrets
 IS 'what requests are signed with: the current secret (expires_at is NULL) and, during a rotation''s overlap, older ones; and an endpoint''s other secrets';
 COMMENT ON COLUMN webhooks.endpoint_secrets.encryption_key_id
 IS 'the key with which secret is encrypted; NULL: it is stored as it is';
+
+CREATE TABLE webhooks.signing_keys (
+	tenant_id text COLLATE "C" NOT NULL,
+	key_id text COLLATE "C" NOT NULL,
+	secret text NOT NULL,
+	encryption_key_id text,
+	created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	retired_at timestamptz,
+	PRIMARY KEY (tenant_id, key_id)
+);
+COMMENT ON TABLE webhooks.signing_keys
+IS 'keys that targets of dispatch_to_urls sign with; a retired one signs what was dispatched with it';
 
 
 -- ---------------------------------------------------------------------------------------------------------------------
@@ -184,6 +198,7 @@ IS 'internal: the lane of an event with that key at an endpoint with that orderi
 -- One call a statement: two in one statement fail.
 SELECT pg_catalog.pg_extension_config_dump('webhooks.endpoints', '');
 SELECT pg_catalog.pg_extension_config_dump('webhooks.endpoint_secrets', '');
+SELECT pg_catalog.pg_extension_config_dump('webhooks.signing_keys', '');
 SELECT pg_catalog.pg_extension_config_dump('webhooks.events_default', '');
 SELECT pg_catalog.pg_extension_config_dump('webhooks.queue', '');
 SELECT pg_catalog.pg_extension_config_dump('webhooks.attempts_default', '');
@@ -343,8 +358,14 @@ LANGUAGE c AS 'MODULE_PATHNAME', 'wh_sql_endpoint_changed';
 COMMENT ON FUNCTION webhooks.endpoint_changed()
 IS 'internal: tells sessions and workers that what they know of endpoints is out of date';
 
-CREATE TRIGGER endpoint_changed AFTER INSERT OR UPDATE OR DELETE ON webhooks.endpoints
+-- A target of dispatch_to_urls is what it was each time it comes, so nobody need be told of its coming and going;
+-- save when it goes paused or disabled, and would come back active.
+CREATE TRIGGER endpoint_added AFTER INSERT ON webhooks.endpoints
+	FOR EACH ROW WHEN (NEW.registered) EXECUTE FUNCTION webhooks.endpoint_changed();
+CREATE TRIGGER endpoint_changed AFTER UPDATE ON webhooks.endpoints
 	FOR EACH ROW EXECUTE FUNCTION webhooks.endpoint_changed();
+CREATE TRIGGER endpoint_removed AFTER DELETE ON webhooks.endpoints
+	FOR EACH ROW WHEN (OLD.registered OR OLD.state <> 'active') EXECUTE FUNCTION webhooks.endpoint_changed();
 CREATE TRIGGER endpoints_truncated AFTER TRUNCATE ON webhooks.endpoints
 	FOR EACH STATEMENT EXECUTE FUNCTION webhooks.endpoint_changed();
 CREATE TRIGGER endpoint_changed AFTER INSERT OR UPDATE OR DELETE ON webhooks.endpoint_secrets
@@ -371,6 +392,30 @@ LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'wh_sql_dispatch';
 COMMENT ON FUNCTION webhooks.dispatch(text, jsonb, text, uuid[], text, text, text,
 	timestamptz, timestamptz, timestamptz, jsonb)
 IS 'sends an event, once this transaction commits, to every endpoint of the tenant that subscribed; returns its id';
+
+CREATE FUNCTION webhooks.dispatch_to_urls(
+	event_type text,
+	payload jsonb,
+	targets text[],
+	headers jsonb DEFAULT '{}',
+	signing_key_id text DEFAULT NULL,
+	tenant_id text DEFAULT NULL,
+	retry_schedule interval[] DEFAULT '{}') RETURNS uuid
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'wh_sql_dispatch_to_urls';
+COMMENT ON FUNCTION webhooks.dispatch_to_urls(text, jsonb, text[], jsonb, text, text, interval[])
+IS 'sends an event, once this transaction commits, to URLs that nobody registered, by default without a retry; returns its id';
+
+CREATE FUNCTION webhooks.add_signing_key(key_id text, secret text DEFAULT NULL, tenant_id text DEFAULT NULL) RETURNS text
+LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'wh_sql_add_signing_key';
+COMMENT ON FUNCTION webhooks.add_signing_key(text, text, text)
+IS 'adds a key that dispatch_to_urls can sign with, and returns its secret, which is shown here and never again';
+
+CREATE FUNCTION webhooks.retire_signing_key(key_id text, tenant_id text DEFAULT NULL) RETURNS void
+LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'wh_sql_retire_signing_key';
+COMMENT ON FUNCTION webhooks.retire_signing_key(text, text)
+IS 'nothing new is dispatched with the key; what is queued with it is still signed with it';
 
 CREATE FUNCTION webhooks.delivery_id_range(event_id uuid, OUT low uuid, OUT high uuid)
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
@@ -885,6 +930,11 @@ $$;
 COMMENT ON FUNCTION webhooks.drop_partition(regclass, regclass)
 IS 'internal: drops a day past retention; events that a delivery still needs move to the default partition';
 
+CREATE FUNCTION webhooks.remove_unused_targets() RETURNS boolean
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'wh_sql_remove_unused_targets';
+COMMENT ON FUNCTION webhooks.remove_unused_targets()
+IS 'internal: removes targets of dispatch_to_urls that nothing needs any more; returns whether there may be more';
+
 CREATE FUNCTION webhooks.maintain() RETURNS text
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET "TimeZone" = 'UTC'
@@ -952,11 +1002,14 @@ BEGIN
 		AND NOT EXISTS (SELECT FROM webhooks.queue q WHERE q.event_id = e.event_id)
 		AND NOT EXISTS (SELECT FROM webhooks.dead_letters d WHERE d.event_id = e.event_id);
 	DELETE FROM webhooks.endpoint_secrets WHERE expires_at < now();
+	IF webhooks.remove_unused_targets() THEN
+		RETURN 'removed unused targets';
+	END IF;
 	RETURN NULL;
 END;
 $$;
 COMMENT ON FUNCTION webhooks.maintain()
-IS 'makes partitions a week ahead and drops what is past retention, one partition a call, and says which; NULL when nothing is left to do; workers call it every few minutes';
+IS 'makes partitions a week ahead and drops what is past retention and not needed, one partition a call, and says which; NULL when nothing is left to do; workers call it every few minutes';
 
 CREATE FUNCTION webhooks.announce() RETURNS void
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'wh_sql_announce';

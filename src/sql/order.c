@@ -22,16 +22,24 @@ typedef enum LockSpace
 	TENANT_SPACE = 0x5749,
 	KEY_SPACE,
 	ENDPOINT_SPACE,
-	COALESCE_SPACE
+	COALESCE_SPACE,
+	TARGET_SPACE,
+	ALL_TARGETS_SPACE
 } LockSpace;
 
 static LockAcquireResult
-lock(LockSpace space, uint64 hash, LOCKMODE mode)
+try_lock(LockSpace space, uint64 hash, LOCKMODE mode, bool wait)
 {
 	LOCKTAG		tag;
 
 	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) (hash >> 32), (uint32) hash, space);
-	return LockAcquire(&tag, mode, false, false);
+	return LockAcquire(&tag, mode, false, !wait);
+}
+
+static LockAcquireResult
+lock(LockSpace space, uint64 hash, LOCKMODE mode)
+{
+	return try_lock(space, hash, mode, true);
 }
 
 static void
@@ -114,4 +122,30 @@ wh_lock_coalescing(const char *tenant_id, const char *coalesce_key)
 	uint64		tenant = hash_bytes_64(tenant_id, strlen(tenant_id), 0);
 
 	lock_one(tenant, COALESCE_SPACE, hash_bytes_64(coalesce_key, strlen(coalesce_key), tenant));
+}
+
+/* A transaction with very many of them locks all there are: whoever removes one asks for both. */
+void
+wh_lock_target(const pg_uuid_t *endpoint_id)
+{
+	static LocalTransactionId transaction = InvalidLocalTransactionId;
+	static int	count = 0;
+
+	if (transaction != MyProc->lxid)
+		count = 0;
+	transaction = MyProc->lxid;
+
+	if (count >= LOCKS_MAX)
+		(void) lock(ALL_TARGETS_SPACE, 0, ShareLock);
+	else if (lock(TARGET_SPACE, hash_bytes_64(endpoint_id, UUID_LEN, 0), ShareLock) ==
+			 LOCKACQUIRE_OK)
+		count++;
+}
+
+bool
+wh_lock_target_away(const pg_uuid_t *endpoint_id)
+{
+	return try_lock(ALL_TARGETS_SPACE, 0, ExclusiveLock, false) != LOCKACQUIRE_NOT_AVAIL &&
+		try_lock(TARGET_SPACE, hash_bytes_64(endpoint_id, UUID_LEN, 0), ExclusiveLock, false) !=
+		LOCKACQUIRE_NOT_AVAIL;
 }

@@ -22,4 +22,13 @@ extern void wh_lock_order(const char *tenant_id, const char *ordering_key,
 /* The same for the events of one coalesce_key. */
 extern void wh_lock_coalescing(const char *tenant_id, const char *coalesce_key);
 
+/*
+ * Keeps a target of dispatch_to_urls from being removed until the transaction has ended; waits while
+ * one that removes it is under way.
+ */
+extern void wh_lock_target(const pg_uuid_t *endpoint_id);
+
+/* For whoever removes it. False: a transaction that dispatches to it has not ended. */
+extern bool wh_lock_target_away(const pg_uuid_t *endpoint_id);
+
 #endif

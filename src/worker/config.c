@@ -6,6 +6,7 @@
 
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "secret.h"
 #include "tables.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -25,9 +26,11 @@ static WhStatement config_statement = {
 	"  ARRAY(SELECT (EXTRACT(epoch FROM w) * 1000)::bigint"
 	" FROM unnest(e.retry_schedule) WITH ORDINALITY u(w, i) ORDER BY i) END,"
 	" e.retry_on, (EXTRACT(epoch FROM e.timeout) * 1000)::integer, e.max_in_flight,"
-	" coalesce(e.rate_limit, 0)::double precision"
+	" coalesce(e.rate_limit, 0)::double precision,"
+	" e.signature_schemes = '{none}', e.signing_key_id, k.secret, k.encryption_key_id"
 	" FROM unnest($1) WITH ORDINALITY p(endpoint_id, n)"
 	" JOIN webhooks.endpoints e ON e.endpoint_id = p.endpoint_id"
+	" LEFT JOIN webhooks.signing_keys k ON k.tenant_id = e.tenant_id AND k.key_id = e.signing_key_id"
 	" CROSS JOIN LATERAL (SELECT array_agg(o.secret) AS secrets,"
 	"   array_agg(coalesce(o.expires_at, 'infinity')) AS expiries"
 	"  FROM (SELECT x.secret, x.expires_at FROM webhooks.endpoint_secrets x"
@@ -92,6 +95,50 @@ read_keys(HeapTuple row, WhConfig *config, MemoryContext context)
 	return count == 0 ? "it has no secret" : "its secret cannot be decoded";
 }
 
+/* The key that a target signs with. Returns NULL, or why its requests cannot be signed. */
+static const char *
+read_signing_key(HeapTuple row, WhConfig *config, MemoryContext context)
+{
+	bool		isnull;
+	char	   *key_id = TextDatumGetCString(wh_value(row, 14));
+	Datum		stored = wh_column(row, 15, &isnull);
+	WhSealed	sealed;
+	char	   *secret;
+	const char *reason;
+	bool		usable;
+
+	if (isnull)
+		return "its signing key does not exist";
+	sealed.text = TextDatumGetCString(stored);
+	stored = wh_column(row, 16, &isnull);
+	sealed.key_id = isnull ? NULL : TextDatumGetCString(stored);
+	secret = wh_secret_open(&sealed, psprintf("signing_key %s %s", config->tenant_id, key_id), &reason);
+	if (secret == NULL)
+		return reason;
+	config->keys = MemoryContextAllocZero(context, sizeof(WhSigningKey));
+	config->keys[0].expires_at = DT_NOEND;
+	usable = wh_secret_decode(secret, &config->keys[0].key) == WH_SECRET_OK;
+	explicit_bzero(secret, strlen(secret));
+	config->key_count = usable;
+	return usable ? NULL : "its signing key cannot be decoded";
+}
+
+/* Returns NULL, or why the endpoint's requests cannot be signed. */
+static const char *
+read_signatures(HeapTuple row, WhConfig *config, MemoryContext context)
+{
+	bool		isnull;
+
+	config->is_signed = !DatumGetBool(wh_value(row, 13));
+	(void) wh_column(row, 14, &isnull);
+	if (config->is_signed && !isnull)
+		return read_signing_key(row, config, context);
+	if (config->is_signed)
+		return read_keys(row, config, context);
+	config->keys = MemoryContextAlloc(context, sizeof(WhSigningKey));
+	return NULL;
+}
+
 static void
 read_schedule(HeapTuple row, WhConfig *config, MemoryContext context)
 {
@@ -130,7 +177,7 @@ read_config(HeapTuple row, const pg_uuid_t *endpoint_id, MemoryContext context)
 	config->tenant_id = MemoryContextStrdup(context, TextDatumGetCString(wh_value(row, 3)));
 	config->url = MemoryContextStrdup(context, TextDatumGetCString(wh_value(row, 4)));
 	read_headers(row, config, context);
-	unsignable = read_keys(row, config, context);
+	unsignable = read_signatures(row, config, context);
 	read_schedule(row, config, context);
 	if (!isnull)
 		config->has_retry_on = wh_status_set_parse(TextDatumGetCString(retry_on), &config->retry_on);

@@ -228,6 +228,7 @@ wh_engine_step(WhEngine *e, long max_wait_ms)
 	wh_results_record_stuck(e, now);
 	wh_shards_release(e);
 	wh_hand_fill(e, now);
+	wh_results_count_expired(e);
 	if (!e->no_extension)
 		wait_for_work(e, max_wait_ms);
 	MemoryContextSwitchTo(before);
@@ -246,10 +247,7 @@ wh_engine_drain(WhEngine *e, TimestampTz deadline)
 WhCounts
 wh_engine_counts(const WhEngine *e)
 {
-	WhEngineCounts counts = e->counts;
-
-	counts.dead_lettered += e->queue.expired;
-	return counts;
+	return e->counts;
 }
 
 void

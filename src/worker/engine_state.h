@@ -102,6 +102,9 @@ extern WhWake wh_wake_for(const WhDelivery *delivery, TimestampTz due_at);
 /* Records what came back, when there is enough of it or it has waited long enough. */
 extern void wh_results_record(WhEngine *engine, TimestampTz now);
 
+/* Counts what was given up unsent. */
+extern void wh_results_count_expired(WhEngine *engine);
+
 /* Tries again what could not be recorded. */
 extern void wh_results_record_stuck(WhEngine *engine, TimestampTz now);
 

@@ -50,7 +50,7 @@ typedef struct WhQueue
 	HTAB	   *lanes;			/* see wh_lanes_create */
 	pg_uuid_t	reading;		/* the delivery at which a fetch failed; zeros: at none */
 	uint64		shards;			/* whose endpoints this process serves */
-	int64		expired;		/* deliveries given up unsent, ever */
+	int64		expired;		/* deliveries given up unsent, and not counted yet */
 } WhQueue;
 
 typedef struct WhInHand

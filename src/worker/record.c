@@ -399,7 +399,9 @@ insert_dead_letters(Record *record)
 
 static WhStatement gone_statement = {
 	"UPDATE webhooks.endpoints SET state = 'disabled', disabled_reason = 'gone', updated_at = now()"
-	" WHERE endpoint_id = ANY ($1) AND state <> 'disabled'",
+	" WHERE endpoint_id = ANY ($1) AND state <> 'disabled'"
+	/* a target is named by each event anew: whoever names it sees the dead letters */
+	" AND registered",
 	1, {UUIDARRAYOID}
 };
 

@@ -49,6 +49,7 @@ typedef struct WhConfig
 	char	   *url;
 	char	  **headers;		/* "Name: value" */
 	int			header_count;
+	bool		is_signed;		/* false: requests go without a signature, and there are no keys */
 	int			key_count;
 	WhSigningKey *keys;			/* newest first */
 	int64	   *waits_ms;		/* NULL follows the setting */
