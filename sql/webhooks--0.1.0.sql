@@ -941,7 +941,8 @@ COMMENT ON FUNCTION webhooks.drop_partition(regclass, regclass)
 IS 'internal: drops a day past retention; events that a delivery still needs move to the default partition';
 
 CREATE FUNCTION webhooks.remove_unused_targets() RETURNS boolean
-LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'wh_sql_remove_unused_targets';
+LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'wh_sql_remove_unused_targets';
 COMMENT ON FUNCTION webhooks.remove_unused_targets()
 IS 'internal: removes targets of dispatch_to_urls that nothing needs any more; returns whether there may be more';
 
