@@ -21,7 +21,7 @@ value($node, 'DO $$ BEGIN WHILE webhooks.maintain() IS NOT NULL LOOP END LOOP; E
 sub dispatch_to_urls
 {
 	my ($targets, %argument) = @_;
-	my $arguments = join ', ', map { ", $_ => $argument{$_}" } sort keys %argument;
+	my $arguments = join '', map { ", $_ => $argument{$_}" } sort keys %argument;
 	return value($node, sprintf "SELECT webhooks.dispatch_to_urls('t', '{\"a\": 1}', ARRAY['%s'] %s)", join("', '", @$targets), $arguments);
 }
 
