@@ -14,6 +14,7 @@ $$;
 ALTER SYSTEM SET webhooks.allowed_networks = '127.0.0.0/8';
 SELECT pg_reload_conf();
 \c -
+SET jit = off;
 -- The events, by the n of their payload, and how each of their deliveries stands.
 CREATE FUNCTION stand() RETURNS SETOF text LANGUAGE sql AS $$
 	SELECT concat_ws(' ', ev.payload->>'n', d.tenant_id, ep.description, d.state, d.attempts,
