@@ -35,6 +35,8 @@ INSERT INTO calls (call) SELECT replace(replace(c, '$ep', quote_literal(:'ep')),
 	$$SELECT webhooks.disable_endpoint($ep)$$, $$SELECT webhooks.enable_endpoint($ep)$$, $$SELECT webhooks.rotate_secret($ep)$$,
 	$$SELECT webhooks.check_url('https://example.com/')$$, $$SELECT webhooks.dispatch('a', '{}')$$, $$SELECT webhooks.dispatch_status($event)$$,
 	$$SELECT webhooks.replay_delivery(delivery_id) FROM (SELECT gen_random_uuid()) d(delivery_id)$$, $$SELECT webhooks.replay_failed($ep, '-infinity')$$,
+	$$SELECT webhooks.replay_event($event)$$, $$SELECT webhooks.cancel_event($event)$$, $$SELECT webhooks.cancel_delivery(gen_random_uuid())$$,
+	$$SELECT webhooks.dispatch_to_urls('a', '{}', '{https://localhost:9/}')$$, $$SELECT webhooks.add_signing_key('k', 'whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=')$$, $$SELECT webhooks.retire_signing_key('k')$$, $$SELECT count(*) FROM webhooks.signing_keys$$,
 	$$SELECT webhooks.discard_dead_letter(gen_random_uuid())$$, $$SELECT webhooks.wait_until_idle('0')$$, $$SELECT webhooks.maintain()$$,
 	$$SELECT count(*) FROM webhooks.in_flight()$$,
 	$$SELECT count(*) FROM webhooks.endpoints$$, $$SELECT count(*) FROM webhooks.endpoint_secrets$$, $$SELECT count(*) FROM webhooks.events$$,
@@ -99,7 +101,7 @@ RESET ROLE;
 SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'webhooks'::regnamespace AND prosecdef
 	AND NOT coalesce(proconfig @> ARRAY['search_path=pg_catalog, pg_temp'], false);
 
-TRUNCATE webhooks.endpoints, webhooks.endpoint_secrets, webhooks.events, webhooks.queue, webhooks.attempts, webhooks.dead_letters;
+TRUNCATE webhooks.endpoints, webhooks.endpoint_secrets, webhooks.signing_keys, webhooks.events, webhooks.queue, webhooks.attempts, webhooks.dead_letters;
 DROP OWNED BY regress_webhooks_nobody, regress_webhooks_app;
 DROP ROLE regress_webhooks_nobody, regress_webhooks_app;
 DROP FUNCTION tried_all();

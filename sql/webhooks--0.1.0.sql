@@ -37,6 +37,8 @@ CREATE TABLE webhooks.endpoints (
 	CHECK ((state = 'disabled') = (disabled_reason IS NOT NULL))
 );
 CREATE INDEX endpoints_tenant_id_idx ON webhooks.endpoints (tenant_id);
+CREATE INDEX endpoints_registered_idx ON webhooks.endpoints (tenant_id) WHERE registered;
+CREATE INDEX endpoints_unregistered_idx ON webhooks.endpoints (created_at) WHERE NOT registered;
 COMMENT ON TABLE webhooks.endpoints
 IS 'where events are delivered: one row an address that subscribed; an option that is NULL follows its setting';
 COMMENT ON COLUMN webhooks.endpoints.tenant_id IS 'whose endpoint it is; the empty string where no tenant was named';
@@ -83,6 +85,18 @@ COMMENT ON COLUMN webhooks.endpoint_health.alerted_at IS 'when webhooks.endpoint
 COMMENT ON COLUMN webhooks.endpoint_health.counted_from
 IS 'when it was last enabled: dead letters from before count no longer';
 
+CREATE TABLE webhooks.signing_keys (
+	tenant_id text COLLATE "C" NOT NULL,
+	key_id text COLLATE "C" NOT NULL,
+	secret text NOT NULL,
+	encryption_key_id text,
+	created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	retired_at timestamptz,
+	PRIMARY KEY (tenant_id, key_id)
+);
+COMMENT ON TABLE webhooks.signing_keys
+IS 'keys that targets of dispatch_to_urls sign with; a retired one signs what was dispatched with it';
+
 
 -- ---------------------------------------------------------------------------------------------------------------------
 -- Events and deliveries
@@ -127,7 +141,7 @@ CREATE TABLE webhooks.queue (
 	attempts integer NOT NULL DEFAULT 0,
 	lane bigint,
 	expires_at timestamptz,
-	coalesce_key text
+	coalesce_key text COLLATE "C"
 ) WITH (autovacuum_vacuum_threshold = 10000, autovacuum_vacuum_scale_factor = 0.05);
 CREATE INDEX queue_endpoint_id_due_at_idx ON webhooks.queue (endpoint_id, due_at, delivery_id);
 CREATE INDEX queue_lane_idx ON webhooks.queue (endpoint_id, lane, delivery_id) WHERE lane IS NOT NULL;
@@ -207,6 +221,7 @@ IS 'internal: the tenant that webhooks.tenant_id confines the session to; NULL f
 SELECT pg_catalog.pg_extension_config_dump('webhooks.endpoints', '');
 SELECT pg_catalog.pg_extension_config_dump('webhooks.endpoint_secrets', '');
 SELECT pg_catalog.pg_extension_config_dump('webhooks.endpoint_health', '');
+SELECT pg_catalog.pg_extension_config_dump('webhooks.signing_keys', '');
 SELECT pg_catalog.pg_extension_config_dump('webhooks.events_default', '');
 SELECT pg_catalog.pg_extension_config_dump('webhooks.queue', '');
 SELECT pg_catalog.pg_extension_config_dump('webhooks.attempts_default', '');
@@ -440,8 +455,14 @@ LANGUAGE c AS 'MODULE_PATHNAME', 'wh_sql_endpoint_changed';
 COMMENT ON FUNCTION webhooks.endpoint_changed()
 IS 'internal: tells sessions and workers that what they know of endpoints is out of date';
 
-CREATE TRIGGER endpoint_changed AFTER INSERT OR UPDATE OR DELETE ON webhooks.endpoints
+-- A target of dispatch_to_urls is what it was each time it comes, so nobody need be told of its coming and going;
+-- save when it goes paused or disabled, and would come back active.
+CREATE TRIGGER endpoint_added AFTER INSERT ON webhooks.endpoints
+	FOR EACH ROW WHEN (NEW.registered) EXECUTE FUNCTION webhooks.endpoint_changed();
+CREATE TRIGGER endpoint_changed AFTER UPDATE ON webhooks.endpoints
 	FOR EACH ROW EXECUTE FUNCTION webhooks.endpoint_changed();
+CREATE TRIGGER endpoint_removed AFTER DELETE ON webhooks.endpoints
+	FOR EACH ROW WHEN (OLD.registered OR OLD.state <> 'active') EXECUTE FUNCTION webhooks.endpoint_changed();
 CREATE TRIGGER endpoints_truncated AFTER TRUNCATE ON webhooks.endpoints
 	FOR EACH STATEMENT EXECUTE FUNCTION webhooks.endpoint_changed();
 CREATE TRIGGER endpoint_changed AFTER INSERT OR UPDATE OR DELETE ON webhooks.endpoint_secrets
@@ -468,6 +489,30 @@ LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'wh_sql_dispatch';
 COMMENT ON FUNCTION webhooks.dispatch(text, jsonb, text, uuid[], text, text, text,
 	timestamptz, timestamptz, timestamptz, jsonb)
 IS 'sends an event, once this transaction commits, to every endpoint of the tenant that subscribed; returns its id';
+
+CREATE FUNCTION webhooks.dispatch_to_urls(
+	event_type text,
+	payload jsonb,
+	targets text[],
+	headers jsonb DEFAULT '{}',
+	signing_key_id text DEFAULT NULL,
+	tenant_id text DEFAULT NULL,
+	retry_schedule interval[] DEFAULT '{}') RETURNS uuid
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'wh_sql_dispatch_to_urls';
+COMMENT ON FUNCTION webhooks.dispatch_to_urls(text, jsonb, text[], jsonb, text, text, interval[])
+IS 'sends an event, once this transaction commits, to URLs that nobody registered, by default without a retry; returns its id';
+
+CREATE FUNCTION webhooks.add_signing_key(key_id text, secret text DEFAULT NULL, tenant_id text DEFAULT NULL) RETURNS text
+LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'wh_sql_add_signing_key';
+COMMENT ON FUNCTION webhooks.add_signing_key(text, text, text)
+IS 'adds a key that dispatch_to_urls can sign with, and returns its secret, which is shown here and never again';
+
+CREATE FUNCTION webhooks.retire_signing_key(key_id text, tenant_id text DEFAULT NULL) RETURNS void
+LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'wh_sql_retire_signing_key';
+COMMENT ON FUNCTION webhooks.retire_signing_key(text, text)
+IS 'nothing new is dispatched with the key; what is queued with it is still signed with it';
 
 CREATE FUNCTION webhooks.delivery_id_range(event_id uuid, OUT low uuid, OUT high uuid)
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
@@ -518,6 +563,18 @@ BEGIN
 END;
 $$;
 COMMENT ON FUNCTION webhooks.dispatch_status(uuid) IS 'how each delivery of an event stands';
+
+CREATE FUNCTION webhooks.cancel_event(event_id uuid) RETURNS bigint
+LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'wh_sql_cancel_event';
+COMMENT ON FUNCTION webhooks.cancel_event(uuid)
+IS 'calls off what is still queued of an event, and returns how many deliveries; what is in flight finishes';
+
+CREATE FUNCTION webhooks.cancel_delivery(delivery_id uuid) RETURNS boolean
+LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'wh_sql_cancel_delivery';
+COMMENT ON FUNCTION webhooks.cancel_delivery(uuid)
+IS 'calls off a queued delivery; false when it has ended already; what is in flight finishes';
 
 
 -- ---------------------------------------------------------------------------------------------------------------------
@@ -644,6 +701,12 @@ LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'wh_sql_replay_delivery';
 COMMENT ON FUNCTION webhooks.replay_delivery(uuid)
 IS 'sends a delivery again, whether dead, ended or waiting: same webhook-id, the full retry schedule';
+
+CREATE FUNCTION webhooks.replay_event(event_id uuid, endpoint_id uuid DEFAULT NULL) RETURNS bigint
+LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'wh_sql_replay_event';
+COMMENT ON FUNCTION webhooks.replay_event(uuid, uuid)
+IS 'replays an event''s deliveries, or the one to an endpoint, whatever became of them; returns how many';
 
 CREATE FUNCTION webhooks.replay_failed(endpoint_id uuid, since timestamptz, until timestamptz DEFAULT now())
 RETURNS bigint LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -1082,6 +1145,12 @@ $$;
 COMMENT ON FUNCTION webhooks.drop_partition(regclass, regclass)
 IS 'internal: drops a day past retention; events that a delivery still needs move to the default partition';
 
+CREATE FUNCTION webhooks.remove_unused_targets() RETURNS boolean
+LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'wh_sql_remove_unused_targets';
+COMMENT ON FUNCTION webhooks.remove_unused_targets()
+IS 'internal: removes targets of dispatch_to_urls that nothing needs any more; returns whether there may be more';
+
 CREATE FUNCTION webhooks.maintain() RETURNS text
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET "TimeZone" = 'UTC'
@@ -1153,11 +1222,14 @@ BEGIN
 	DELETE FROM webhooks.endpoint_health h
 	WHERE (failing_since IS NULL AND coalesce(greatest(alerted_at, counted_from), '-infinity') < now() - interval '1 day')
 		OR NOT EXISTS (SELECT FROM webhooks.endpoints e WHERE e.endpoint_id = h.endpoint_id);
+	IF webhooks.remove_unused_targets() THEN
+		RETURN 'removed unused targets';
+	END IF;
 	RETURN NULL;
 END;
 $$;
 COMMENT ON FUNCTION webhooks.maintain()
-IS 'makes partitions a week ahead and drops what is past retention, one partition a call, and says which; NULL when nothing is left to do; workers call it every few minutes';
+IS 'makes partitions a week ahead and drops what is past retention and not needed, one partition a call, and says which; NULL when nothing is left to do; workers call it every few minutes';
 
 CREATE FUNCTION webhooks.announce() RETURNS void
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'wh_sql_announce';

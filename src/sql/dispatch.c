@@ -8,14 +8,17 @@
 #include "settings.h"
 #include "sql/event.h"
 #include "sql/session.h"
+#include "sql/target.h"
 #include "tcop/utility.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
 #define ORDERING_KEY_MAX 512
+#define COALESCE_KEY_MAX 255
 
 PG_FUNCTION_INFO_V1(wh_sql_dispatch);
+PG_FUNCTION_INFO_V1(wh_sql_dispatch_to_urls);
 
 /* The arguments of dispatch, in their order. */
 typedef enum DispatchArgument
@@ -94,6 +97,31 @@ ordering_key_argument(FunctionCallInfo fcinfo)
 	return key;
 }
 
+static char *
+coalesce_key_argument(FunctionCallInfo fcinfo)
+{
+	char	   *key = PG_ARGISNULL(COALESCE_KEY) ? NULL :
+		text_to_cstring(PG_GETARG_TEXT_PP(COALESCE_KEY));
+
+	if (key && (key[0] == '\0' || strlen(key) > COALESCE_KEY_MAX))
+		wh_refuse("coalesce_key", psprintf("must have 1 to %d bytes", COALESCE_KEY_MAX));
+	return key;
+}
+
+static TimestampTz
+expires_at_argument(FunctionCallInfo fcinfo, TimestampTz deliver_at)
+{
+	TimestampTz expires_at = time_argument(fcinfo, EXPIRES_AT, "expires_at");
+
+	if (TIMESTAMP_IS_NOBEGIN(expires_at))
+		return DT_NOBEGIN;
+	if (expires_at <= GetCurrentTimestamp())
+		wh_refuse("expires_at", "must lie in the future");
+	if (expires_at <= deliver_at)
+		wh_refuse("expires_at", "must be later than deliver_at");
+	return expires_at;
+}
+
 static void
 refuse_unsupported_arguments(FunctionCallInfo fcinfo)
 {
@@ -102,8 +130,7 @@ refuse_unsupported_arguments(FunctionCallInfo fcinfo)
 		DispatchArgument number;
 		const char *name;
 	}			unsupported[] = {
-		{IDEMPOTENCY_KEY, "idempotency_key"}, {COALESCE_KEY, "coalesce_key"},
-		{EXPIRES_AT, "expires_at"}, {HEADERS, "headers"}
+		{IDEMPOTENCY_KEY, "idempotency_key"}, {HEADERS, "headers"}
 	};
 
 	for (int i = 0; i < lengthof(unsupported); i++)
@@ -130,7 +157,58 @@ wh_sql_dispatch(PG_FUNCTION_ARGS)
 	event.endpoint_ids = PG_ARGISNULL(ENDPOINT_IDS) ? NULL : PG_GETARG_ARRAYTYPE_P(ENDPOINT_IDS);
 	event.occurred_at = time_argument(fcinfo, OCCURRED_AT, "occurred_at");
 	event.deliver_at = time_argument(fcinfo, DELIVER_AT, "deliver_at");
+	event.expires_at = expires_at_argument(fcinfo, event.deliver_at);
+	event.coalesce_key = coalesce_key_argument(fcinfo);
 	refuse_unsupported_arguments(fcinfo);
+
+	dispatcher = wh_dispatch_begin();
+	*event_id = wh_dispatch_add(dispatcher, &event);
+	wh_dispatch_end(dispatcher);
+	PG_RETURN_UUID_P(event_id);
+}
+
+
+/* ---- dispatch_to_urls ---- */
+
+/* Its arguments, in their order; the first two are those of dispatch. */
+typedef enum TargetArgument
+{
+	TARGETS = 2, TARGET_HEADERS, SIGNING_KEY_ID, TARGET_TENANT_ID, RETRY_SCHEDULE
+} TargetArgument;
+
+static void
+refuse_target_headers(FunctionCallInfo fcinfo)
+{
+	if (PG_ARGISNULL(TARGET_HEADERS))
+		wh_refuse("headers", "must not be NULL");
+	if (!JB_ROOT_IS_OBJECT(PG_GETARG_JSONB_P(TARGET_HEADERS)) ||
+		JB_ROOT_COUNT(PG_GETARG_JSONB_P(TARGET_HEADERS)) > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("headers is not supported yet"),
+				 errhint("Leave it at its default.")));
+}
+
+Datum
+wh_sql_dispatch_to_urls(PG_FUNCTION_ARGS)
+{
+	WhEvent		event = {.occurred_at = DT_NOBEGIN, .deliver_at = DT_NOBEGIN, .expires_at = DT_NOBEGIN};
+	WhTargetOptions options = {.retry_schedule = fcinfo->args[RETRY_SCHEDULE]};
+	WhDispatcher *dispatcher;
+	pg_uuid_t  *event_id = palloc(sizeof(pg_uuid_t));
+
+	PreventCommandIfReadOnly("webhooks.dispatch_to_urls()");
+	event.event_type = event_type_argument(fcinfo);
+	event.payload = payload_argument(fcinfo);
+	event.tenant_id = wh_tenant_named(PG_ARGISNULL(TARGET_TENANT_ID) ? NULL :
+									  text_to_cstring(PG_GETARG_TEXT_PP(TARGET_TENANT_ID)));
+	if (PG_ARGISNULL(TARGETS))
+		wh_refuse("targets", "must not be NULL");
+	refuse_target_headers(fcinfo);
+	options.tenant_id = event.tenant_id;
+	options.signing_key_id = PG_ARGISNULL(SIGNING_KEY_ID) ? NULL :
+		text_to_cstring(PG_GETARG_TEXT_PP(SIGNING_KEY_ID));
+	event.endpoint_ids = wh_targets(&options, PG_GETARG_ARRAYTYPE_P(TARGETS));
 
 	dispatcher = wh_dispatch_begin();
 	*event_id = wh_dispatch_add(dispatcher, &event);

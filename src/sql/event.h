@@ -23,6 +23,8 @@ typedef struct WhEvent
 	TimestampTz deliver_at;		/* DT_NOBEGIN, or past: now */
 	bool		waits_for_nobody;	/* takes no lock of an order: it has its place in it by its id, but
 									 * an event whose id was made before may commit after it */
+	TimestampTz expires_at;		/* DT_NOBEGIN: never */
+	const char *coalesce_key;	/* NULL: none */
 } WhEvent;
 
 typedef struct WhDispatcher WhDispatcher;

@@ -21,7 +21,10 @@ typedef enum LockSpace
 {
 	TENANT_SPACE = 0x5749,
 	KEY_SPACE,
-	ENDPOINT_SPACE
+	ENDPOINT_SPACE,
+	COALESCE_SPACE,
+	TARGET_SPACE,
+	ALL_TARGETS_SPACE
 } LockSpace;
 
 static LockAcquireResult
@@ -123,4 +126,39 @@ wh_lock_order(const char *tenant_id, const char *ordering_key,
 		(void) lock_key(tenant, ordering_key, true);
 	if (any_ordered)
 		lock_endpoints(tenant, subscribers, count);
+}
+
+void
+wh_lock_coalescing(const char *tenant_id, const char *coalesce_key)
+{
+	uint64		tenant = hash_bytes_64(tenant_id, strlen(tenant_id), 0);
+
+	(void) lock_one(tenant, COALESCE_SPACE,
+					hash_bytes_64(coalesce_key, strlen(coalesce_key), tenant), true);
+}
+
+/* A transaction with very many of them locks all there are: whoever removes one asks for both. */
+void
+wh_lock_target(const pg_uuid_t *endpoint_id)
+{
+	static LocalTransactionId transaction = InvalidLocalTransactionId;
+	static int	count = 0;
+
+	if (transaction != MyProc->lxid)
+		count = 0;
+	transaction = MyProc->lxid;
+
+	if (count >= LOCKS_MAX)
+		(void) lock(ALL_TARGETS_SPACE, 0, ShareLock, true);
+	else if (lock(TARGET_SPACE, hash_bytes_64(endpoint_id, UUID_LEN, 0), ShareLock, true) ==
+			 LOCKACQUIRE_OK)
+		count++;
+}
+
+bool
+wh_lock_target_away(const pg_uuid_t *endpoint_id)
+{
+	return lock(ALL_TARGETS_SPACE, 0, ExclusiveLock, false) != LOCKACQUIRE_NOT_AVAIL &&
+		lock(TARGET_SPACE, hash_bytes_64(endpoint_id, UUID_LEN, 0), ExclusiveLock, false) !=
+		LOCKACQUIRE_NOT_AVAIL;
 }

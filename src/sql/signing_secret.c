@@ -12,6 +12,7 @@
 #include "sql/options.h"
 #include "sql/session.h"
 #include "sql/signing_secret.h"
+#include "sql/target.h"
 #include "utils/builtins.h"
 
 #define NEW_SECRET_BYTES 32
@@ -82,6 +83,7 @@ wh_sql_rotate_secret(PG_FUNCTION_ARGS)
 
 	SPI_connect();
 	(void) wh_lock_endpoint(endpoint_id);
+	wh_refuse_target(endpoint_id);
 
 	/* one that already expires sooner keeps its time */
 	wh_execute("UPDATE webhooks.endpoint_secrets SET expires_at = least(expires_at, now() + $2)"

@@ -197,7 +197,7 @@ static void
 load(const char *tenant_id, Tenant *tenant)
 {
 	MemoryContext before = MemoryContextSwitchTo(tenants_context);
-	Oid			index = wh_table("endpoints_tenant_id_idx");
+	Oid			index = wh_table("endpoints_registered_idx");
 	Relation	rel = table_open(endpoints_relid, AccessShareLock);
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	Datum		key_value = CStringGetTextDatum(tenant_id);

@@ -33,9 +33,11 @@ static WhStatement config_statement = {
 	" a.secret, a.encryption_key_id,"
 	" EXISTS (SELECT FROM jsonb_object_keys(e.headers) k"
 	"  WHERE lower(k COLLATE \"C\") = 'authorization'),"
-	" e.client_certificate, k.secret, k.encryption_key_id"
+	" e.client_certificate, k.secret, k.encryption_key_id,"
+	" e.signature_schemes = '{none}', e.signing_key_id, g.secret, g.encryption_key_id"
 	" FROM unnest($1) WITH ORDINALITY p(endpoint_id, n)"
 	" JOIN webhooks.endpoints e ON e.endpoint_id = p.endpoint_id"
+	" LEFT JOIN webhooks.signing_keys g ON g.tenant_id = e.tenant_id AND g.key_id = e.signing_key_id"
 	" CROSS JOIN LATERAL (SELECT array_agg(o.secret) AS secrets,"
 	"   array_agg(coalesce(o.expires_at, 'infinity')) AS expiries,"
 	"   array_agg(coalesce(o.encryption_key_id, '')) AS key_ids"
@@ -189,6 +191,51 @@ read_keys(HeapTuple row, const pg_uuid_t *endpoint_id, WhConfig *config, MemoryC
 	return reason ? reason : "its secret cannot be decoded";
 }
 
+/* The key that a target signs with. Returns NULL, or why its requests cannot be signed. */
+static const char *
+read_signing_key(HeapTuple row, WhConfig *config, MemoryContext context)
+{
+	bool		isnull;
+	char	   *key_id = TextDatumGetCString(wh_value(row, 21));
+	Datum		stored = wh_column(row, 22, &isnull);
+	WhSealed	sealed;
+	char	   *secret;
+	const char *reason;
+	bool		usable;
+
+	if (isnull)
+		return "its signing key does not exist";
+	sealed.text = TextDatumGetCString(stored);
+	stored = wh_column(row, 23, &isnull);
+	sealed.key_id = isnull ? NULL : TextDatumGetCString(stored);
+	secret = wh_secret_open(&sealed, psprintf("signing_key %s %s", config->tenant_id, key_id), &reason);
+	if (secret == NULL)
+		return reason;
+	config->keys = MemoryContextAllocZero(context, sizeof(WhSigningKey));
+	config->keys[0].expires_at = DT_NOEND;
+	usable = wh_secret_decode(secret, &config->keys[0].key) == WH_SECRET_OK;
+	explicit_bzero(secret, strlen(secret));
+	config->key_count = usable;
+	return usable ? NULL : "its signing key cannot be decoded";
+}
+
+/* Returns NULL, or why the endpoint's requests cannot be signed. */
+static const char *
+read_signatures(HeapTuple row, const pg_uuid_t *endpoint_id, WhConfig *config,
+				MemoryContext context)
+{
+	bool		isnull;
+
+	config->is_signed = !DatumGetBool(wh_value(row, 20));
+	(void) wh_column(row, 21, &isnull);
+	if (config->is_signed && !isnull)
+		return read_signing_key(row, config, context);
+	if (config->is_signed)
+		return read_keys(row, endpoint_id, config, context);
+	config->keys = MemoryContextAlloc(context, sizeof(WhSigningKey));
+	return NULL;
+}
+
 static void
 read_schedule(HeapTuple row, WhConfig *config, MemoryContext context)
 {
@@ -253,7 +300,7 @@ read_config(HeapTuple row, WhEndpoint *endpoint, MemoryContext context)
 	if (unsendable == NULL)
 		unsendable = read_certificate(row, endpoint_id, config, context);
 	if (unsendable == NULL)
-		unsendable = read_keys(row, endpoint_id, config, context);
+		unsendable = read_signatures(row, endpoint_id, config, context);
 	read_schedule(row, config, context);
 	if (!isnull)
 		config->has_retry_on = wh_status_set_parse(TextDatumGetCString(retry_on), &config->retry_on);

@@ -69,6 +69,9 @@ struct WhEngine
 	TimestampTz look_at;		/* the slow look */
 	TimestampTz look_not_before;
 	TimestampTz maintain_at;
+	TimestampTz expire_at;		/* the next sweep of what has expired, or its next part */
+	TimestampTz expired_to;		/* how far it has come; DT_NOBEGIN: none is under way */
+	int64		expire_cost_us;	/* so far */
 
 	int			free_indexes[WH_IN_FLIGHT_MAX];
 	int			free_index_count;
@@ -122,6 +125,9 @@ extern WhWake wh_wake_for(const WhDelivery *delivery, TimestampTz due_at);
 
 /* Records what came back, when there is enough of it or it has waited long enough. */
 extern void wh_results_record(WhEngine *engine, TimestampTz now);
+
+/* Counts what was given up unsent. */
+extern void wh_results_count_expired(WhEngine *engine);
 
 /* Tries again what could not be recorded. */
 extern void wh_results_record_stuck(WhEngine *engine, TimestampTz now);

@@ -66,7 +66,7 @@ wh_headers_make(WhDelivery *d)
 	signatures = text + 3 * name_size + sizeof(id) + sizeof(timestamp) + signatures_size;
 	wh_id_text(id, d->event_id.data);
 	pg_lltoa(timestamp_s, timestamp);
-	if (!sign(d, id, timestamp_s, signatures))
+	if (config->is_signed && !sign(d, id, timestamp_s, signatures))
 		return false;
 
 	d->headers[n++] = "Content-Type: application/json";
@@ -75,8 +75,11 @@ wh_headers_make(WhDelivery *d)
 	text = put_header(text, wh_header_prefix, "id", id);
 	d->headers[n++] = text;
 	text = put_header(text, wh_header_prefix, "timestamp", timestamp);
-	d->headers[n++] = text;
-	(void) put_header(text, wh_header_prefix, "signature", signatures);
+	if (config->is_signed)
+	{
+		d->headers[n++] = text;
+		(void) put_header(text, wh_header_prefix, "signature", signatures);
+	}
 	for (int i = 0; i < config->header_count; i++)
 		d->headers[n++] = config->headers[i];
 	d->headers[n] = NULL;

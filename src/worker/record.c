@@ -11,6 +11,7 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "core/text.h"
 #include "executor/spi.h"
 #include "executor/tuptable.h"
 #include "tables.h"

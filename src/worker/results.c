@@ -148,3 +148,13 @@ wh_results_record_stuck(WhEngine *e, TimestampTz now)
 		batch[count++] = dlist_container(WhDelivery, node, dlist_pop_head_node(&e->stuck));
 	record_singly(e, batch, count);
 }
+
+void
+wh_results_count_expired(WhEngine *e)
+{
+	if (e->queue.expired == 0)
+		return;
+	e->counts.dead_lettered += e->queue.expired;
+	e->queue.expired = 0;
+	wh_slot_report(&e->counts, NULL);
+}

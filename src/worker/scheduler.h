@@ -52,6 +52,7 @@ typedef struct WhConfig
 	char	  **headers;		/* "Name: value" */
 	int			header_count;
 	WhClientCertificate *certificate;	/* NULL: none */
+	bool		is_signed;		/* false: requests go without a signature, and there are no keys */
 	int			key_count;
 	WhSigningKey *keys;			/* newest first */
 	int64	   *waits_ms;		/* NULL follows the setting */
