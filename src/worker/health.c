@@ -246,7 +246,8 @@ find_dead_letters_too_many(Round *round)
 
 	if (wh_auto_disable_dead_letters == 0 || !arguments[0])
 		return;
-	wh_statement_execute(&too_many_statement, arguments, true, SPI_OK_SELECT);
+	/* not read-only, or it would not see those of this transaction */
+	wh_statement_execute(&too_many_statement, arguments, false, SPI_OK_SELECT);
 	disable_returned(round, psprintf("%d dead letters in 24 hours", wh_auto_disable_dead_letters));
 }
 

@@ -18,6 +18,16 @@ sub update
 	return value($node, "SELECT webhooks.update_endpoint('$endpoint_id', " . join(', ', map { "$_ => $argument{$_}" } sort keys %argument) . ')');
 }
 
+# Changes it while its delivery waits for a retry, which is due at once then.
+sub update_before_retry
+{
+	my ($endpoint_id, $event_id, %argument) = @_;
+	wait_for_state($node, $event_id, 'retrying');
+	value($node, "BEGIN; UPDATE webhooks.queue SET due_at = now() WHERE event_id = '$event_id'; SELECT webhooks.update_endpoint('$endpoint_id', "
+		. join(', ', map { "$_ => $argument{$_}" } sort keys %argument) . '); COMMIT');
+	return;
+}
+
 sub delivery
 {
 	my ($event_id) = @_;
@@ -41,10 +51,9 @@ sub delivery
 # Between two attempts: the first to the old address, the second to the new one
 
 {
-	my ($id) = register_endpoint($node, $receiver->url('/x/first/status/503'), event_types => q('{between}'), retry_schedule => q('{4s}'));
+	my ($id) = register_endpoint($node, $receiver->url('/x/first/status/503'), event_types => q('{between}'), retry_schedule => q('{1 hour}'));
 	my $event = dispatch($node, 'between');
-	wait_for_state($node, $event, 'retrying');
-	update($id, url => "'" . $receiver->url('/x/second/ok') . "'");
+	update_before_retry($id, $event, url => "'" . $receiver->url('/x/second/ok') . "'");
 	is(delivery($event)->{url}, $receiver->url('/x/second/ok'), 'a delivery shows where it goes next');
 	wait_for_state($node, $event, 'succeeded');
 	is_deeply([ map { $_->{url} } rows($node, "SELECT url FROM webhooks.delivery_log WHERE event_id = '$event' ORDER BY attempted_at") ],
@@ -57,18 +66,14 @@ sub delivery
 	my %case = (
 		schedule => { path => '/x/schedule/status/503', change => { retry_schedule => q('{1s}') } },
 		on       => { path => '/x/on/status/503', change => { retry_on => q('429') } },
-		slow     => { path => '/x/slow/status/503', change => { url => "'" . $receiver->url('/x/slow/delay/20') . "'", timeout => q('300 ms'), retry_schedule => q('{5s}') } },
+		slow     => { path => '/x/slow/status/503', change => { url => "'" . $receiver->url('/x/slow/delay/20') . "'", timeout => q('300 ms'), retry_schedule => q('{1s}') } },
 	);
 	for my $name (sort keys %case)
 	{
-		($case{$name}{id}) = register_endpoint($node, $receiver->url($case{$name}{path}), event_types => "'{$name}'", retry_schedule => q('{5s,1 hour}'));
+		($case{$name}{id}) = register_endpoint($node, $receiver->url($case{$name}{path}), event_types => "'{$name}'", retry_schedule => q('{1 hour,1 hour}'));
 		$case{$name}{event} = dispatch($node, $name);
 	}
-	for my $case (map { $case{$_} } sort keys %case)
-	{
-		wait_for_state($node, $case->{event}, 'retrying');
-		update($case->{id}, %{ $case->{change} });
-	}
+	update_before_retry($_->{id}, $_->{event}, %{ $_->{change} }) for values %case;
 	$_->{status} = wait_for_state($node, $_->{event}, 'dead_letter', 60) for values %case;
 	is($case{schedule}{status}{attempts}, 2, 'a shorter schedule ends a delivery that is under way by the old one');
 	is(value($node, "SELECT reason FROM webhooks.dead_letters WHERE event_id = '$case{on}{event}'"), 'permanent', 'so does a status that is retried no longer');
