@@ -21,110 +21,17 @@
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "parser/parse_func.h"
-#include "sql/change.h"
+#include "sql/backfill.h"
 #include "sql/event.h"
 #include "sql/order.h"
-#include "sql/session.h"
 #include "storage/lmgr.h"
-#include "tables.h"
 #include "tcop/pquery.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
-#include "utils/lsyscache.h"
 
 /* Fewer than the orders that a transaction may lock one by one. */
 #define BATCH_MAX 150
 
 PG_FUNCTION_INFO_V1(wh_sql_backfill);
-
-/* What the call is about; lasts from one transaction to the next. */
-typedef struct Backfill
-{
-	Oid			relid;
-	pg_uuid_t	endpoint_id;
-	const char *resource;		/* NULL: not known yet, and the table has but one */
-	int			batch_size;
-	int64		sent;			/* by this call */
-} Backfill;
-
-/* A batch: what is known in one transaction. */
-typedef struct Batch
-{
-	Backfill   *backfill;
-	Relation	relation;
-	WhWatch    *watch;
-	const char *tenant_id;		/* the endpoint's */
-	WhSubscriber endpoint;
-	List	   *key;			/* the primary key's column numbers */
-	List	   *selected;		/* numbers of the columns that are read */
-	TupleTableSlot *row;
-	ArrayType  *last;			/* the key before the batch, as text; NULL: from the start */
-	int			count;
-	ArrayType **keys;			/* of the rows listed */
-	char	  **orders;			/* their orders; NULL: the table's events have none */
-} Batch;
-
-
-/* ---- statements ---- */
-
-/* Has what keys look like as text, and what names mean, not depend on the session. */
-static int
-begin_settings(bool trusted)
-{
-	int			nest = NewGUCNestLevel();
-	const char *settings[][2] = {
-		{"datestyle", "ISO"}, {"intervalstyle", "postgres"}, {"extra_float_digits", "3"},
-		{"bytea_output", "hex"}, {"search_path", "pg_catalog, pg_temp"}
-	};
-
-	for (int i = 0; i < lengthof(settings) - (trusted ? 0 : 1); i++)
-		(void) set_config_option(settings[i][0], settings[i][1], PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_SAVE, true, 0, false);
-	return nest;
-}
-
-/* As the owner of the extension's tables, which whoever may call this need not be able to read. */
-static uint64
-execute_as_owner(const char *sql, int count, const WhArgument *arguments)
-{
-	Relation	table = table_open(wh_table("backfills"), AccessShareLock);
-	Oid			user;
-	int			context;
-	int			nest;
-	uint64		rows;
-
-	GetUserIdAndSecContext(&user, &context);
-	SetUserIdAndSecContext(table->rd_rel->relowner,
-						   context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
-	table_close(table, NoLock);
-	nest = begin_settings(true);
-	rows = wh_execute(sql, count, arguments);
-	AtEOXact_GUC(false, nest);
-	SetUserIdAndSecContext(user, context);
-	return rows;
-}
-
-static Datum
-result(int row, int column, bool *isnull)
-{
-	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, isnull);
-}
-
-static char *
-result_text(int column)
-{
-	return SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, column);
-}
-
-static WhArgument
-text_argument(const char *text)
-{
-	return (WhArgument)
-	{
-		TEXTOID, text ? CStringGetTextDatum(text) : (Datum) 0, text == NULL
-	};
-}
 
 
 /* ---- what the table and the endpoint say ---- */
@@ -172,18 +79,18 @@ static char *
 tenant_of(const pg_uuid_t *endpoint_id)
 {
 	WhArgument	arguments[] = {
-		{UUIDOID, UUIDPGetDatum(endpoint_id)}, text_argument(wh_session_tenant())
+		{UUIDOID, UUIDPGetDatum(endpoint_id)}, wh_text_argument(wh_session_tenant())
 	};
 
-	if (execute_as_owner("SELECT tenant_id FROM webhooks.endpoints"
+	if (wh_execute_as_owner("SELECT tenant_id FROM webhooks.endpoints"
 						 " WHERE endpoint_id = $1 AND tenant_id = coalesce($2, tenant_id)",
 						 2, arguments) == 0)
 		wh_refuse_unknown("endpoint", endpoint_id);
-	return result_text(1);
+	return SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
 }
 
 static void
-find_endpoint(Batch *batch)
+find_endpoint(WhBatch *batch)
 {
 	const pg_uuid_t *endpoint_id = &batch->backfill->endpoint_id;
 
@@ -213,7 +120,7 @@ select_columns(const WhWatch *watch)
 }
 
 static void
-open_batch(Batch *batch, Backfill *backfill)
+open_batch(WhBatch *batch, WhBackfill *backfill)
 {
 	if (XactIsoLevel >= XACT_REPEATABLE_READ)
 		ereport(ERROR,
@@ -222,7 +129,7 @@ open_batch(Batch *batch, Backfill *backfill)
 						"READ COMMITTED"),
 				 errhint("Set default_transaction_isolation to 'read committed'.")));
 	EnsurePortalSnapshotExists();	/* which a commit took away, and out-of-line values need */
-	memset(batch, 0, sizeof(Batch));
+	memset(batch, 0, sizeof(WhBatch));
 	batch->backfill = backfill;
 	batch->relation = table_open(backfill->relid, AccessShareLock);
 	batch->watch = find_watch(batch->relation, backfill->resource);
@@ -237,7 +144,7 @@ open_batch(Batch *batch, Backfill *backfill)
 }
 
 static void
-close_batch(Batch *batch)
+close_batch(WhBatch *batch)
 {
 	ExecDropSingleTupleTableSlot(batch->row);
 	table_close(batch->relation, NoLock);
@@ -247,21 +154,21 @@ close_batch(Batch *batch)
 /* ---- where it stands ---- */
 
 static void
-identify(const Batch *batch, WhArgument *arguments)
+identify(const WhBatch *batch, WhArgument *arguments)
 {
 	arguments[0] = (WhArgument) {REGCLASSOID, ObjectIdGetDatum(batch->backfill->relid)};
 	arguments[1] = (WhArgument) {UUIDOID, UUIDPGetDatum(&batch->backfill->endpoint_id)};
-	arguments[2] = text_argument(batch->watch->resource);
+	arguments[2] = wh_text_argument(batch->watch->resource);
 }
 
 /* Begins, anew if it had been finished, or goes on where it was left. */
 static void
-enter(const Batch *batch)
+enter(const WhBatch *batch)
 {
 	WhArgument	arguments[3];
 
 	identify(batch, arguments);
-	(void) execute_as_owner("INSERT INTO webhooks.backfills AS b (relation, endpoint_id, resource)"
+	(void) wh_execute_as_owner("INSERT INTO webhooks.backfills AS b (relation, endpoint_id, resource)"
 							" VALUES ($1, $2, $3) ON CONFLICT (relation, endpoint_id, resource)"
 							" DO UPDATE SET last_key = NULL, sent = 0, started_at = now(),"
 							" updated_at = now(), finished_at = NULL"
@@ -270,24 +177,24 @@ enter(const Batch *batch)
 
 /* Locks its row, so that two calls take turns. False: another one has finished it. */
 static bool
-read_state(Batch *batch)
+read_state(WhBatch *batch)
 {
 	WhArgument	arguments[3];
 	bool		isnull;
 	Datum		last;
 
 	identify(batch, arguments);
-	if (execute_as_owner("SELECT last_key FROM webhooks.backfills WHERE relation = $1"
+	if (wh_execute_as_owner("SELECT last_key FROM webhooks.backfills WHERE relation = $1"
 						 " AND endpoint_id = $2 AND resource = $3 AND finished_at IS NULL"
 						 " FOR UPDATE", 3, arguments) == 0)
 		return false;
-	last = result(0, 1, &isnull);
+	last = wh_result(0, 1, &isnull);
 	batch->last = isnull ? NULL : DatumGetArrayTypePCopy(last);
 	return true;
 }
 
 static void
-write_state(const Batch *batch, int done, int sent, bool finished)
+write_state(const WhBatch *batch, int done, int sent, bool finished)
 {
 	WhArgument	arguments[6];
 
@@ -297,7 +204,7 @@ write_state(const Batch *batch, int done, int sent, bool finished)
 	};
 	arguments[4] = (WhArgument) {INT8OID, Int64GetDatum(sent)};
 	arguments[5] = (WhArgument) {BOOLOID, BoolGetDatum(finished)};
-	(void) execute_as_owner("UPDATE webhooks.backfills SET last_key = coalesce($4, last_key),"
+	(void) wh_execute_as_owner("UPDATE webhooks.backfills SET last_key = coalesce($4, last_key),"
 							" sent = sent + $5, updated_at = now(),"
 							" finished_at = CASE WHEN $6 THEN now() END"
 							" WHERE relation = $1 AND endpoint_id = $2 AND resource = $3",
@@ -305,149 +212,26 @@ write_state(const Batch *batch, int done, int sent, bool finished)
 }
 
 
-/* ---- reading rows ---- */
-
-static const char *
-column_name(const Batch *batch, int number)
-{
-	Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(batch->relation), number - 1);
-
-	return quote_identifier(NameStr(attribute->attname));
-}
-
-static void
-append_key(StringInfo sql, const Batch *batch)
-{
-	ListCell   *cell;
-
-	foreach(cell, batch->key)
-		appendStringInfo(sql, "%s%s", cell == list_head(batch->key) ? "" : ", ",
-						 column_name(batch, lfirst_int(cell)));
-}
-
-/* "AND (key) > (key's values)", whose parts stand in the array that is the parameter. */
-static void
-append_bound(StringInfo sql, const Batch *batch, const char *operator, int parameter)
-{
-	TupleDesc	desc = RelationGetDescr(batch->relation);
-	ListCell   *cell;
-	int			part = 0;
-
-	appendStringInfoString(sql, " AND (");
-	append_key(sql, batch);
-	appendStringInfo(sql, ") %s (", operator);
-	foreach(cell, batch->key)
-	{
-		Form_pg_attribute attribute = TupleDescAttr(desc, lfirst_int(cell) - 1);
-
-		appendStringInfo(sql, "%s($%d)[%d]::%s", part > 0 ? ", " : "", parameter, part + 1,
-						 format_type_be_qualified(attribute->atttypid));
-		part++;
-	}
-	appendStringInfoChar(sql, ')');
-}
-
-/*
- * Reads rows after the last key, up to one (NULL: a batch's), as the caller: the key as an array of
- * text, then the selected columns.
- */
-static uint64
-read_rows(const Batch *batch, ArrayType *upto)
-{
-	bool		partitioned = batch->relation->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
-	WhArgument	arguments[] = {
-		{TEXTARRAYOID, PointerGetDatum(batch->last), batch->last == NULL},
-		{TEXTARRAYOID, PointerGetDatum(upto), upto == NULL},
-		text_argument(batch->tenant_id)
-	};
-	StringInfoData sql;
-	ListCell   *cell;
-	int			nest;
-	uint64		rows;
-
-	initStringInfo(&sql);
-	appendStringInfoString(&sql, "SELECT ARRAY[");
-	foreach(cell, batch->key)
-		appendStringInfo(&sql, "%s%s::pg_catalog.text", cell == list_head(batch->key) ? "" : ", ",
-						 column_name(batch, lfirst_int(cell)));
-	appendStringInfoChar(&sql, ']');
-	foreach(cell, batch->selected)
-		appendStringInfo(&sql, ", %s", column_name(batch, lfirst_int(cell)));
-	appendStringInfo(&sql, " FROM %s%s WHERE true", partitioned ? "" : "ONLY ",
-					 quote_qualified_identifier(get_namespace_name(RelationGetNamespace(batch->relation)),
-												RelationGetRelationName(batch->relation)));
-	if (batch->last)
-		append_bound(&sql, batch, ">", 1);
-	if (upto)
-		append_bound(&sql, batch, "<=", 2);
-	if (batch->watch->tenant)
-		appendStringInfo(&sql, " AND %s::pg_catalog.text = $3",
-						 column_name(batch, batch->watch->tenant->number));
-	appendStringInfoString(&sql, " ORDER BY ");
-	append_key(&sql, batch);
-	if (upto == NULL)
-		appendStringInfo(&sql, " LIMIT %d", batch->backfill->batch_size);
-
-	nest = begin_settings(false);
-	rows = wh_execute(sql.data, 3, arguments);
-	AtEOXact_GUC(false, nest);
-	return rows;
-}
-
-/* Puts a row that was read into the batch's slot. */
-static void
-fill_row(const Batch *batch, int row)
-{
-	TupleTableSlot *slot = batch->row;
-	ListCell   *cell;
-	int			column = 2;
-
-	ExecClearTuple(slot);
-	memset(slot->tts_isnull, true, slot->tts_tupleDescriptor->natts);
-	foreach(cell, batch->selected)
-	{
-		int			number = lfirst_int(cell);
-
-		slot->tts_values[number - 1] = result(row, column++, &slot->tts_isnull[number - 1]);
-	}
-	ExecStoreVirtualTuple(slot);
-}
-
-static ArrayType *
-row_key(int row)
-{
-	bool		isnull;
-
-	return DatumGetArrayTypePCopy(result(row, 1, &isnull));
-}
-
-static bool
-is_same_key(const ArrayType *a, const ArrayType *b)
-{
-	return VARSIZE(a) == VARSIZE(b) && memcmp(a, b, VARSIZE(a)) == 0;
-}
-
-
 /* ---- a batch ---- */
 
 /* The keys of the next rows, and their orders. */
 static void
-list_rows(Batch *batch)
+list_rows(WhBatch *batch)
 {
-	batch->count = read_rows(batch, NULL);
+	batch->count = wh_backfill_read(batch, NULL);
 	batch->keys = palloc(Max(1, batch->count) * sizeof(ArrayType *));
 	batch->orders = palloc(Max(1, batch->count) * sizeof(char *));
 	for (int i = 0; i < batch->count; i++)
 	{
-		fill_row(batch, i);
-		batch->keys[i] = row_key(i);
+		wh_backfill_row(batch, i);
+		batch->keys[i] = wh_backfill_key(i);
 		batch->orders[i] = wh_ordering_key(batch->watch, batch->row);
 	}
 }
 
 /* Locks the orders of the first rows, of as many as can be had; returns their number. */
 static int
-lock_rows(Batch *batch)
+lock_rows(WhBatch *batch)
 {
 	if (batch->count == 0)
 		return 0;
@@ -459,7 +243,7 @@ lock_rows(Batch *batch)
 }
 
 static void
-send_row(WhDispatcher *dispatcher, const Batch *batch)
+send_row(WhDispatcher *dispatcher, const WhBatch *batch)
 {
 	Datum		endpoint_id = UUIDPGetDatum(&batch->backfill->endpoint_id);
 	WhEvent		event = {
@@ -476,6 +260,12 @@ send_row(WhDispatcher *dispatcher, const Batch *batch)
 }
 
 static bool
+is_same_key(const ArrayType *a, const ArrayType *b)
+{
+	return VARSIZE(a) == VARSIZE(b) && memcmp(a, b, VARSIZE(a)) == 0;
+}
+
+static bool
 is_same_order(const char *a, const char *b)
 {
 	return a == b || (a && b && strcmp(a, b) == 0);
@@ -487,16 +277,16 @@ is_same_order(const char *a, const char *b)
  * batch.
  */
 static int
-send_rows(Batch *batch, int *done)
+send_rows(WhBatch *batch, int *done)
 {
-	int			rows = *done > 0 ? read_rows(batch, batch->keys[*done - 1]) : 0;
+	int			rows = *done > 0 ? wh_backfill_read(batch, batch->keys[*done - 1]) : 0;
 	WhDispatcher *dispatcher = wh_dispatch_begin();
 	int			sent = 0;
 	int			next = 0;
 
 	for (int i = 0; i < rows; i++)
 	{
-		ArrayType  *key = row_key(i);
+		ArrayType  *key = wh_backfill_key(i);
 		int			listed = next;
 
 		/* one that is not listed came later, and had an event */
@@ -505,7 +295,7 @@ send_rows(Batch *batch, int *done)
 		if (listed == *done)
 			continue;
 		next = listed + 1;
-		fill_row(batch, i);
+		wh_backfill_row(batch, i);
 		if (!is_same_order(batch->orders[listed], wh_ordering_key(batch->watch, batch->row)))
 		{
 			*done = listed;
@@ -520,9 +310,9 @@ send_rows(Batch *batch, int *done)
 
 /* Returns whether more is to do. */
 static bool
-run_batch(Backfill *backfill)
+run_batch(WhBackfill *backfill)
 {
-	Batch		batch;
+	WhBatch		batch;
 	bool		more;
 
 	open_batch(&batch, backfill);
@@ -564,9 +354,9 @@ wait_for_writers(Oid relid)
 }
 
 static void
-begin_backfill(Backfill *backfill)
+begin_backfill(WhBackfill *backfill)
 {
-	Batch		batch;
+	WhBatch		batch;
 
 	open_batch(&batch, backfill);
 	backfill->resource = MemoryContextStrdup(PortalContext, batch.watch->resource);
@@ -578,7 +368,7 @@ begin_backfill(Backfill *backfill)
 }
 
 static void
-read_arguments(FunctionCallInfo fcinfo, Backfill *backfill)
+read_arguments(FunctionCallInfo fcinfo, WhBackfill *backfill)
 {
 	if (PG_ARGISNULL(0))
 		wh_refuse("relation", "must not be NULL");
@@ -616,7 +406,7 @@ make_result(FunctionCallInfo fcinfo, int64 sent)
 Datum
 wh_sql_backfill(PG_FUNCTION_ARGS)
 {
-	Backfill	backfill = {0};
+	WhBackfill	backfill = {0};
 
 	read_arguments(fcinfo, &backfill);
 	if (SPI_connect_ext(SPI_OPT_NONATOMIC) != SPI_OK_CONNECT)
