@@ -112,7 +112,7 @@ CREATE TABLE webhooks.queue (
 	attempts integer NOT NULL DEFAULT 0,
 	lane bigint,
 	expires_at timestamptz,
-	coalesce_key text
+	coalesce_key text COLLATE "C"
 ) WITH (autovacuum_vacuum_threshold = 10000, autovacuum_vacuum_scale_factor = 0.05);
 CREATE INDEX queue_endpoint_id_due_at_idx ON webhooks.queue (endpoint_id, due_at, delivery_id);
 CREATE INDEX queue_lane_idx ON webhooks.queue (endpoint_id, lane, delivery_id) WHERE lane IS NOT NULL;

@@ -36,6 +36,7 @@ typedef struct WhWake
 	pg_uuid_t	endpoint_id;
 	TimestampTz due_at;			/* DT_NOBEGIN: forget what you know of the endpoint */
 	uint32		tenant;			/* hash of whose endpoint it is; may be WH_TENANT_UNKNOWN */
+	bool		lanes;			/* what is first in its lanes may have changed */
 } WhWake;
 
 typedef struct WhInFlight

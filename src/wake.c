@@ -148,6 +148,7 @@ wh_wake_endpoint(const WhWake *wake)
 		noted->due_at = Min(noted->due_at, wake->due_at);
 		if (noted->tenant == WH_TENANT_UNKNOWN)
 			noted->tenant = wake->tenant;
+		noted->lanes |= wake->lanes;
 	}
 	else if (wake_count < WH_WAKES_MAX)
 		append(wake);

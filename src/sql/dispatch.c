@@ -14,6 +14,7 @@
 #include "utils/timestamp.h"
 
 #define ORDERING_KEY_MAX 512
+#define COALESCE_KEY_MAX 255
 
 PG_FUNCTION_INFO_V1(wh_sql_dispatch);
 
@@ -94,6 +95,31 @@ ordering_key_argument(FunctionCallInfo fcinfo)
 	return key;
 }
 
+static char *
+coalesce_key_argument(FunctionCallInfo fcinfo)
+{
+	char	   *key = PG_ARGISNULL(COALESCE_KEY) ? NULL :
+		text_to_cstring(PG_GETARG_TEXT_PP(COALESCE_KEY));
+
+	if (key && (key[0] == '\0' || strlen(key) > COALESCE_KEY_MAX))
+		wh_refuse("coalesce_key", psprintf("must have 1 to %d bytes", COALESCE_KEY_MAX));
+	return key;
+}
+
+static TimestampTz
+expires_at_argument(FunctionCallInfo fcinfo, TimestampTz deliver_at)
+{
+	TimestampTz expires_at = time_argument(fcinfo, EXPIRES_AT, "expires_at");
+
+	if (TIMESTAMP_IS_NOBEGIN(expires_at))
+		return DT_NOBEGIN;
+	if (expires_at <= GetCurrentTimestamp())
+		wh_refuse("expires_at", "must lie in the future");
+	if (expires_at <= deliver_at)
+		wh_refuse("expires_at", "must be later than deliver_at");
+	return expires_at;
+}
+
 static void
 refuse_unsupported_arguments(FunctionCallInfo fcinfo)
 {
@@ -102,8 +128,7 @@ refuse_unsupported_arguments(FunctionCallInfo fcinfo)
 		DispatchArgument number;
 		const char *name;
 	}			unsupported[] = {
-		{IDEMPOTENCY_KEY, "idempotency_key"}, {COALESCE_KEY, "coalesce_key"},
-		{EXPIRES_AT, "expires_at"}, {HEADERS, "headers"}
+		{IDEMPOTENCY_KEY, "idempotency_key"}, {HEADERS, "headers"}
 	};
 
 	for (int i = 0; i < lengthof(unsupported); i++)
@@ -130,6 +155,8 @@ wh_sql_dispatch(PG_FUNCTION_ARGS)
 	event.endpoint_ids = PG_ARGISNULL(ENDPOINT_IDS) ? NULL : PG_GETARG_ARRAYTYPE_P(ENDPOINT_IDS);
 	event.occurred_at = time_argument(fcinfo, OCCURRED_AT, "occurred_at");
 	event.deliver_at = time_argument(fcinfo, DELIVER_AT, "deliver_at");
+	event.expires_at = expires_at_argument(fcinfo, event.deliver_at);
+	event.coalesce_key = coalesce_key_argument(fcinfo);
 	refuse_unsupported_arguments(fcinfo);
 
 	dispatcher = wh_dispatch_begin();

@@ -9,6 +9,7 @@
 #include "core/id.h"
 #include "id.h"
 #include "settings.h"
+#include "sql/coalesce.h"
 #include "sql/event.h"
 #include "sql/order.h"
 #include "sql/session.h"
@@ -170,9 +171,27 @@ enqueue(WhDispatcher *dispatcher, const StampedEvent *stamped, const WhSubscribe
 		wh_inserter_set(inserter, QUEUE_ATTEMPTS, Int32GetDatum(0));
 		if (find_lane(stamped->event, &subscribers[i], &lane))
 			wh_inserter_set(inserter, QUEUE_LANE, Int64GetDatum(lane));
+		if (!TIMESTAMP_IS_NOBEGIN(stamped->event->expires_at))
+			wh_inserter_set(inserter, QUEUE_EXPIRES_AT,
+							TimestampTzGetDatum(stamped->event->expires_at));
+		wh_inserter_set_text(inserter, QUEUE_COALESCE_KEY, stamped->event->coalesce_key);
 		wake.endpoint_id = *endpoint_id;
 		wh_wake_endpoint(&wake);
 	}
+}
+
+/* Takes away what this event's deliveries replace. */
+static void
+coalesce(WhDispatcher *dispatcher, const StampedEvent *stamped, const WhSubscriber *subscribers,
+		 int count)
+{
+	WhCoalescing coalescing = {
+		.tenant_id = stamped->event->tenant_id, .coalesce_key = stamped->event->coalesce_key,
+		.event_id = stamped->event_id, .now = stamped->created_at
+	};
+
+	wh_dispatch_flush(dispatcher);	/* they may be of this very transaction */
+	wh_coalesce(&coalescing, dispatcher->queue, subscribers, count);
 }
 
 
@@ -237,11 +256,17 @@ wh_dispatch_add(WhDispatcher *dispatcher, const WhEvent *event)
 
 	/* before the id is made: ids then have the order in which transactions commit */
 	wh_lock_order(event->tenant_id, event->ordering_key, subscribers, count);
+	if (event->coalesce_key && count > 0)
+		wh_lock_coalescing(event->tenant_id, event->coalesce_key);
 	stamped.event_id = wh_new_id(&stamped.created_at);
 	stamped.due_at = Max(event->deliver_at, stamped.created_at);
 	if (count > 0 || wh_store_unmatched)
 		insert_event(dispatcher, &stamped);
 	if (count > 0)
+	{
+		if (event->coalesce_key)
+			coalesce(dispatcher, &stamped, subscribers, count);
 		enqueue(dispatcher, &stamped, subscribers, count);
+	}
 	return stamped.event_id;
 }

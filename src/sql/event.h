@@ -21,6 +21,8 @@ typedef struct WhEvent
 	ArrayType  *endpoint_ids;	/* just these, whatever they subscribed to; NULL: the subscribers */
 	TimestampTz occurred_at;	/* DT_NOBEGIN: now */
 	TimestampTz deliver_at;		/* DT_NOBEGIN, or past: now */
+	TimestampTz expires_at;		/* DT_NOBEGIN: never */
+	const char *coalesce_key;	/* NULL: none */
 } WhEvent;
 
 typedef struct WhDispatcher WhDispatcher;

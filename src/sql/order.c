@@ -21,7 +21,8 @@ typedef enum LockSpace
 {
 	TENANT_SPACE = 0x5749,
 	KEY_SPACE,
-	ENDPOINT_SPACE
+	ENDPOINT_SPACE,
+	COALESCE_SPACE
 } LockSpace;
 
 static LockAcquireResult
@@ -105,4 +106,12 @@ wh_lock_order(const char *tenant_id, const char *ordering_key,
 		lock_one(tenant, KEY_SPACE, hash_bytes_64(ordering_key, strlen(ordering_key), tenant));
 	if (any_ordered)
 		lock_endpoints(tenant, subscribers, count);
+}
+
+void
+wh_lock_coalescing(const char *tenant_id, const char *coalesce_key)
+{
+	uint64		tenant = hash_bytes_64(tenant_id, strlen(tenant_id), 0);
+
+	lock_one(tenant, COALESCE_SPACE, hash_bytes_64(coalesce_key, strlen(coalesce_key), tenant));
 }

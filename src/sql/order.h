@@ -1,6 +1,6 @@
 /*
- * Dispatch order is commit order: for events of one ordering key, and for the deliveries of an
- * endpoint that wants all of them in order.
+ * Dispatch order is commit order: for events of one ordering key, for the deliveries of an endpoint
+ * that wants all of them in order, and for deliveries that replace each other.
  */
 #ifndef WH_SQL_ORDER_H
 #define WH_SQL_ORDER_H
@@ -18,5 +18,8 @@ extern uint64 wh_hash_ordering_key(const char *ordering_key);
  */
 extern void wh_lock_order(const char *tenant_id, const char *ordering_key,
 						  const WhSubscriber *subscribers, int count);
+
+/* The same for the events of one coalesce_key. */
+extern void wh_lock_coalescing(const char *tenant_id, const char *coalesce_key);
 
 #endif

@@ -94,7 +94,8 @@ wh_sql_replay_delivery(PG_FUNCTION_ARGS)
 				   " FROM webhooks.events ev, webhooks.endpoints ep"
 				   " WHERE ev.event_id = $2 AND ep.endpoint_id = $3"
 				   " ON CONFLICT (delivery_id)"
-				   " DO UPDATE SET due_at = excluded.due_at, attempts = 0", 3, arguments);
+				   " DO UPDATE SET due_at = excluded.due_at, attempts = 0, expires_at = NULL,"
+				   "  coalesce_key = NULL", 3, arguments);
 	}
 	SPI_finish();
 	wh_wake_endpoint(&wake);

@@ -108,6 +108,32 @@ maintain(WhEngine *e, TimestampTz now)
 	}
 }
 
+/*
+ * What has expired while nothing could be sent to its endpoint (it is paused, held back, or waits in
+ * a lane) is read by no fetch. A part of a sweep, or nothing when none is due.
+ */
+static void
+expire(WhEngine *e, TimestampTz now)
+{
+	TimestampTz next = DT_NOBEGIN;
+	TimestampTz after;
+	TimestampTz not_before = DT_NOBEGIN;
+	WhTransactionResult result;
+
+	if (e->queue.shards == 0 || now < e->expire_at)
+		return;
+	result = wh_queue_expire(&e->queue, &e->expired_to, &next);
+	after = GetCurrentTimestamp();
+	e->expire_cost_us += after - now;
+	if (result == WH_TRANSACTION_DONE && next == DT_NOBEGIN)
+		return;
+	wh_engine_note(e, result, &not_before);
+	e->expire_at = Max(Min(next == DT_NOBEGIN ? DT_NOEND : next, wh_later(after, LOOK_MS)),
+					   Max(after + LOOK_SHARE * e->expire_cost_us, not_before));
+	e->expired_to = DT_NOBEGIN;
+	e->expire_cost_us = 0;
+}
+
 
 /* ---- waiting ---- */
 
@@ -117,7 +143,7 @@ wh_engine_idle(WhEngine *e)
 	TimestampTz now = GetCurrentTimestamp();
 
 	if (e->in_flight > 0 || e->result_count > 0 || e->looking ||
-		e->look_wanted)
+		e->look_wanted || (e->queue.shards != 0 && now >= e->expire_at))
 		return false;
 	if (e->options.max_deliveries > 0 && e->started >= e->options.max_deliveries)
 		return true;
@@ -151,6 +177,8 @@ wait_time(WhEngine *e, long ms)
 	ms = until(now, e->look_wanted ? e->look_not_before : e->look_at, ms);
 	if (wh_shards_serve_first(e))
 		ms = until(now, e->maintain_at, ms);
+	if (e->queue.shards != 0 && !e->draining)
+		ms = until(now, e->expire_at, ms);
 	if (e->queue.shards != 0 && !e->draining && left.rows > 0)
 		ms = until(now, Max(e->fetch_not_before,
 							wh_scheduler_next(e->queue.scheduler, now, left.places)), ms);
@@ -193,6 +221,7 @@ wh_engine_step(WhEngine *e, long max_wait_ms)
 		wh_shards_acquire(e, now);
 		take_wakes(e, now);
 		maintain(e, now);
+		expire(e, now);
 	}
 	receive(e);
 	wh_results_record(e, now);
@@ -217,7 +246,10 @@ wh_engine_drain(WhEngine *e, TimestampTz deadline)
 WhCounts
 wh_engine_counts(const WhEngine *e)
 {
-	return e->counts;
+	WhEngineCounts counts = e->counts;
+
+	counts.dead_lettered += e->queue.expired;
+	return counts;
 }
 
 void
@@ -244,6 +276,7 @@ wh_engine_create(MemoryContext parent, WhEngineOptions options)
 	e->context = context;
 	e->fetch_limit = WH_IN_FLIGHT_MAX;
 	e->record_limit = WH_FLUSH_COUNT;
+	e->expired_to = DT_NOBEGIN;
 	e->queue.in_session = options.in_session;
 	e->queue.context = context;
 	e->queue.scheduler = wh_scheduler_create(context);

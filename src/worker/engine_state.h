@@ -60,6 +60,9 @@ struct WhEngine
 	TimestampTz look_at;		/* the slow look */
 	TimestampTz look_not_before;
 	TimestampTz maintain_at;
+	TimestampTz expire_at;		/* the next sweep of what has expired, or its next part */
+	TimestampTz expired_to;		/* how far it has come; DT_NOBEGIN: none is under way */
+	int64		expire_cost_us;	/* so far */
 
 	int			free_indexes[WH_IN_FLIGHT_MAX];
 	int			free_index_count;

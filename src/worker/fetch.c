@@ -19,12 +19,14 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 #include "worker/config.h"
+#include "worker/expire.h"
 #include "worker/queue.h"
 #include "worker/reader.h"
 #include "worker/statement.h"
 
 #define MISSING_EVENT_WAIT_S 60
 #define PASSED_OVER_MAX 256		/* rows of busy lanes, in one turn of an endpoint */
+#define EXPIRED_MAX 1024		/* rows given up by one fetch */
 #define UNIX_EPOCH_US ((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
 
 typedef struct Fetch
@@ -41,6 +43,8 @@ typedef struct Fetch
 	List	   *partitions;		/* of WhReader: events' partitions read so far */
 	StringInfoData payload;		/* scratch */
 	List	   *missing;		/* ids of rows without their event */
+	List	   *expired;		/* ids of rows that nobody may be sent any more */
+	int			expired_count;	/* of them, those that became dead letters */
 } Fetch;
 
 
@@ -158,6 +162,33 @@ copy_id(const pg_uuid_t *id)
 	return copy;
 }
 
+/* DT_NOEND: it never expires. */
+static TimestampTz
+read_expiry(TupleTableSlot *row)
+{
+	bool		isnull;
+	Datum		at = slot_getattr(row, QUEUE_EXPIRES_AT, &isnull);
+
+	return isnull ? DT_NOEND : DatumGetTimestampTz(at);
+}
+
+/* Notes a row that has expired; false: it has not. It is given up when the fetch has read its rows. */
+static bool
+give_up_expired(Fetch *fetch, TupleTableSlot *row)
+{
+	if (read_expiry(row) > fetch->now)
+		return false;
+	fetch->expired = lappend(fetch->expired,
+							 copy_id(DatumGetUUIDP(wh_slot_get(row, QUEUE_DELIVERY_ID))));
+	return true;
+}
+
+static bool
+gave_up_enough(const Fetch *fetch)
+{
+	return list_length(fetch->expired) >= EXPIRED_MAX;
+}
+
 /* False: its event is missing. */
 static bool
 take_row(Fetch *fetch, WhEndpoint *e, WhLane *lane, TupleTableSlot *row)
@@ -172,6 +203,7 @@ take_row(Fetch *fetch, WhEndpoint *e, WhLane *lane, TupleTableSlot *row)
 		WhDelivery *d = make_delivery(fetch, e, row, event);
 
 		d->lane = lane;
+		d->expires_at = read_expiry(row);
 		fetch->take(d, fetch->state);
 	}
 	else
@@ -180,7 +212,7 @@ take_row(Fetch *fetch, WhEndpoint *e, WhLane *lane, TupleTableSlot *row)
 	return event != NULL;
 }
 
-/* The first row of the lane past its last; NULL when there is none. */
+/* The first row of the lane past its last that has not expired; NULL when there is none. */
 static TupleTableSlot *
 read_lane(Fetch *fetch, const WhLane *lane)
 {
@@ -200,10 +232,16 @@ read_lane(Fetch *fetch, const WhLane *lane)
 	ScanKeyInit(&keys[2], DELIVERY_ID, BTGreaterStrategyNumber, F_UUID_GT,
 				UUIDPGetDatum(&lane->last));
 	index_rescan(fetch->lanes->scan, keys, lengthof(keys), NULL, 0);
-	return wh_reader_next(fetch->lanes) ? fetch->lanes->slot : NULL;
+	while (wh_reader_next(fetch->lanes))
+		if (gave_up_enough(fetch) || !give_up_expired(fetch, fetch->lanes->slot))
+			return fetch->lanes->slot;
+	return NULL;
 }
 
-/* Takes the first delivery of a lane that has none in hand. False: there is none, or none is due. */
+/*
+ * Takes the first delivery of a lane that has none in hand. False: there is none, or none is due; or
+ * so many expired that the lane is left open for the next fetch.
+ */
 static bool
 take_first(Fetch *fetch, WhLane *lane)
 {
@@ -214,6 +252,8 @@ take_first(Fetch *fetch, WhLane *lane)
 		wh_lane_drop(lane);
 		return false;
 	}
+	if (gave_up_enough(fetch))
+		return false;
 	lane->head_due_at = DatumGetTimestampTz(wh_slot_get(row, QUEUE_DUE_AT));
 	if (lane->head_due_at <= fetch->now && take_row(fetch, lane->endpoint, lane, row))
 	{
@@ -249,7 +289,7 @@ read_open_lanes(Fetch *fetch, WhEndpoint *e, int limit)
 {
 	int			taken = 0;
 
-	while (taken < limit && !dlist_is_empty(&e->open_lanes))
+	while (taken < limit && !gave_up_enough(fetch) && !dlist_is_empty(&e->open_lanes))
 		taken += take_first(fetch, dlist_container(WhLane, node, dlist_head_node(&e->open_lanes)));
 	return taken;
 }
@@ -264,7 +304,9 @@ take_at_cursor(Fetch *fetch, WhEndpoint *e)
 
 	if (hash_search(fetch->queue->in_hand, &e->cursor.delivery_id, HASH_FIND, NULL))
 		return false;
-	return isnull ? take_row(fetch, e, NULL, row) : take_in_lane(fetch, e, DatumGetInt64(lane));
+	if (!isnull)
+		return take_in_lane(fetch, e, DatumGetInt64(lane));
+	return !give_up_expired(fetch, row) && take_row(fetch, e, NULL, row);
 }
 
 /* Reads the endpoint's due rows, and the one after them for the time at which to come back. */
@@ -287,7 +329,7 @@ read_endpoint(Fetch *fetch, WhPick *pick)
 	{
 		TimestampTz due_at;
 
-		if (taken >= limit || read >= limit + PASSED_OVER_MAX)
+		if (taken >= limit || read >= limit + PASSED_OVER_MAX || gave_up_enough(fetch))
 		{
 			e->next_at = fetch->now;	/* there may be more */
 			break;
@@ -335,6 +377,16 @@ postpone_missing(Fetch *fetch)
 	wh_statement_execute(&postpone_statement, arguments, false, SPI_OK_UPDATE);
 }
 
+static void
+expire(Fetch *fetch)
+{
+	int			count = list_length(fetch->expired);
+	Datum	   *ids = palloc(Max(1, count) * sizeof(Datum));
+
+	for (int i = 0; i < count; i++)
+		ids[i] = UUIDPGetDatum(list_nth(fetch->expired, i));
+	fetch->expired_count = wh_expire(ids, count, fetch->now);
+}
 
 static void
 fetch_rows(void *state)
@@ -357,6 +409,7 @@ fetch_rows(void *state)
 		wh_reader_close(lfirst(cell));
 	table_close(fetch->events, AccessShareLock);
 	postpone_missing(fetch);
+	expire(fetch);
 }
 
 WhTransactionResult
@@ -367,9 +420,13 @@ wh_queue_fetch(WhQueue *queue, WhPick *picks, int count,
 		.queue = queue, .picks = picks, .count = count, .take = take, .state = state,
 		.now = GetCurrentTimestamp()
 	};
+	WhTransactionResult result;
 
 	memset(&queue->reading, 0, sizeof(pg_uuid_t));
-	return wh_queue_transact(queue, "fetching deliveries", fetch_rows, &fetch);
+	result = wh_queue_transact(queue, "fetching deliveries", fetch_rows, &fetch);
+	if (result == WH_TRANSACTION_DONE)
+		queue->expired += fetch.expired_count;
+	return result;
 }
 
 

@@ -139,6 +139,18 @@ note_answer(const WhDelivery *d, TimestampTz now)
 	pfree(id);
 }
 
+/* A retry is not due later than the delivery expires, nor made when it has. */
+static void
+mind_expiry(WhDelivery *d, TimestampTz now)
+{
+	if (d->verdict.outcome != WH_RETRYING)
+		return;
+	if (d->expires_at <= now)
+		d->verdict = (WhVerdict) {.outcome = WH_DEAD_LETTER, .reason = WH_DEAD_EXPIRED};
+	else
+		d->next_attempt_at = Min(wh_later(now, d->verdict.wait_ms), d->expires_at);
+}
+
 /* The answer is in, or there will be none. */
 static void
 finish_delivery(WhEngine *e, WhDelivery *d)
@@ -146,8 +158,7 @@ finish_delivery(WhEngine *e, WhDelivery *d)
 	TimestampTz now = GetCurrentTimestamp();
 
 	d->verdict = decide(d);
-	if (d->verdict.outcome == WH_RETRYING)
-		d->next_attempt_at = wh_later(now, d->verdict.wait_ms);
+	mind_expiry(d, now);
 	d->endpoint->in_flight--;
 	e->in_flight--;
 	note_answer(d, now);

@@ -42,6 +42,14 @@ wh_lane_enter(HTAB *lanes, WhEndpoint *endpoint, int64 number)
 	return lane;
 }
 
+WhLane *
+wh_lane_find(HTAB *lanes, const pg_uuid_t *endpoint_id, int64 number)
+{
+	WhLaneKey	key = {.endpoint_id = *endpoint_id, .number = number};
+
+	return hash_search(lanes, &key, HASH_FIND, NULL);
+}
+
 void
 wh_lane_set(WhLane *lane, WhLaneState state)
 {

@@ -43,6 +43,9 @@ extern HTAB *wh_lanes_create(MemoryContext context);
 /* A lane that was not there is open, with nothing known of it. */
 extern WhLane *wh_lane_enter(HTAB *lanes, WhEndpoint *endpoint, int64 number);
 
+/* NULL: nothing of it is under way. */
+extern WhLane *wh_lane_find(HTAB *lanes, const pg_uuid_t *endpoint_id, int64 number);
+
 extern void wh_lane_set(WhLane *lane, WhLaneState state);
 
 /* A delivery of the lane was seen that cannot be sent now. */

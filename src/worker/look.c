@@ -89,7 +89,9 @@ is_known(const Look *look, const pg_uuid_t *endpoint_id)
 static bool
 look_at_entry(Look *look, const Entry *entry, bool last)
 {
-	WhWake		wake = {.endpoint_id = entry->endpoint_id, .due_at = entry->due_at};
+	WhWake		wake = {
+		.endpoint_id = entry->endpoint_id, .due_at = entry->due_at, .lanes = true
+	};
 
 	if (is_known(look, &entry->endpoint_id))
 		return true;

@@ -33,6 +33,7 @@ typedef struct WhDelivery
 	TimestampTz attempted_at;
 	WhVerdict	verdict;
 	TimestampTz next_attempt_at;	/* with WH_RETRYING */
+	TimestampTz expires_at;		/* DT_NOEND: never */
 	bool		in_queue;		/* its row was still there when it was recorded */
 	int			index;			/* among those in flight, see wh_slot_in_flight */
 	const char **headers;		/* palloc'd, with what some of them point to; NULL until sent */
@@ -49,6 +50,7 @@ typedef struct WhQueue
 	HTAB	   *lanes;			/* see wh_lanes_create */
 	pg_uuid_t	reading;		/* the delivery at which a fetch failed; zeros: at none */
 	uint64		shards;			/* whose endpoints this process serves */
+	int64		expired;		/* deliveries given up unsent, ever */
 } WhQueue;
 
 typedef struct WhInHand
@@ -86,6 +88,13 @@ extern WhTransactionResult wh_queue_put_off(WhQueue *queue);
  * cancelled, in verdict.outcome too.
  */
 extern WhTransactionResult wh_queue_record(WhQueue *queue, WhDelivery **results, int count);
+
+/*
+ * A part of a sweep of the expired deliveries: those past *after of the queue's shards that are not
+ * in hand become dead letters, and *after moves on. DT_NOBEGIN begins a sweep; *next says that it
+ * is over: when the next delivery expires, DT_NOEND if none does. Else it is DT_NOBEGIN.
+ */
+extern WhTransactionResult wh_queue_expire(WhQueue *queue, TimestampTz *after, TimestampTz *next);
 
 /* What a step of maintenance found. */
 typedef struct WhMaintenance

@@ -335,12 +335,15 @@ wh_scheduler_wake(WhScheduler *s, const WhWake *wake)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	WhEndpoint *e = find_or_enter(s, wake);
+	TimestampTz from = wake->lanes ? DT_NOBEGIN : wake->due_at;	/* rows passed over are read again */
 
 	if (wake->due_at == DT_NOBEGIN)
 		forget_options(e, now);
-	if (wake->due_at <= e->cursor.due_at)
+	else if (wake->lanes)
+		wh_lanes_forget(e);
+	if (from <= e->cursor.due_at)
 	{
-		e->cursor.due_at = wake->due_at;
+		e->cursor.due_at = from;
 		memset(&e->cursor.delivery_id, 0, sizeof(pg_uuid_t));
 	}
 	e->next_at = Min(e->next_at, wake->due_at);
