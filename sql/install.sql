@@ -18,14 +18,14 @@ SELECT format('%s(%s) %s', p.proname,
 		CASE p.prokind WHEN 'p' THEN 'procedure' ELSE regexp_replace(pg_get_function_result(p.oid), '^(TABLE|SETOF record)', 'setof') END)
 FROM pg_proc p
 WHERE pronamespace = 'webhooks'::regnamespace AND proname = ANY ('{register_endpoint,pause_endpoint,resume_endpoint,disable_endpoint,enable_endpoint,remove_endpoint,
-	rotate_secret,check_url,dispatch,dispatch_status,replay_delivery,replay_failed,discard_dead_letter,deliver_due,wait_until_idle}')
+	rotate_secret,check_url,dispatch,dispatch_status,replay_delivery,replay_event,replay_failed,cancel_event,cancel_delivery,discard_dead_letter,deliver_due,wait_until_idle}')
 ORDER BY proname COLLATE "C";
 SELECT p.proname || ' -> ' || string_agg(p.proargnames[i] || ' ' || format_type(p.proallargtypes[i], NULL), ', ' ORDER BY i)
 FROM pg_proc p, generate_subscripts(p.proargmodes, 1) i
 WHERE pronamespace = 'webhooks'::regnamespace AND p.proargmodes[i] IN ('o', 't', 'b') AND proname = ANY ('{register_endpoint,check_url,dispatch_status,deliver_due}')
 GROUP BY p.oid, p.proname ORDER BY p.proname COLLATE "C";
 SELECT p.proname || ' ' || pg_get_expr(p.proargdefaults, 0) FROM pg_proc p
-WHERE pronamespace = 'webhooks'::regnamespace AND p.pronargdefaults > 0 AND proname = ANY ('{register_endpoint,disable_endpoint,rotate_secret,dispatch,replay_failed,deliver_due,wait_until_idle}')
+WHERE pronamespace = 'webhooks'::regnamespace AND p.pronargdefaults > 0 AND proname = ANY ('{register_endpoint,disable_endpoint,rotate_secret,dispatch,replay_event,replay_failed,deliver_due,wait_until_idle}')
 ORDER BY p.proname COLLATE "C";
 
 -- Every object a user can name has a comment.

@@ -108,6 +108,51 @@ SELECT webhooks.replay_delivery(:'d') = :'d';
 CALL webhooks.deliver_due();
 SELECT stands(:'a');
 
+-- replay_event: whatever became of its deliveries, each once; or of the one to an endpoint.
+SELECT stands(:'b');
+SELECT webhooks.replay_event(:'b');
+SELECT stands(:'b');
+SELECT count(*) FROM webhooks.dead_letters WHERE event_id = :'b';
+SELECT webhooks.replay_event(:'b');
+SELECT stands(:'b');
+CALL webhooks.deliver_due();
+SELECT stands(:'b');
+SELECT description, attempt, outcome FROM webhooks.attempts a JOIN webhooks.endpoints USING (endpoint_id) WHERE event_id = :'b' ORDER BY endpoint_id, attempted_at;
+SELECT webhooks.replay_event(:'b', :'later');
+SELECT stands(:'b');
+BEGIN;
+SELECT webhooks.replay_event(:'b', endpoint_id => :'once');
+ROLLBACK;
+SELECT stands(:'b');
+-- one that it was never sent to is not one of its deliveries
+SELECT webhooks.replay_event(:'b', :'blocked');
+-- cancelled ones too; a disabled endpoint's is held; that to a removed one is left out, unless it is asked for
+SELECT endpoint_id AS gone FROM webhooks.register_endpoint('https://127.0.0.1:9/gone', '{g}', description => 'gone') \gset
+SELECT webhooks.dispatch('g', '{}') AS g \gset
+SELECT webhooks.cancel_event(:'g');
+SELECT stands(:'g');
+SELECT webhooks.disable_endpoint(:'once');
+SELECT webhooks.remove_endpoint(:'gone');
+SELECT webhooks.replay_event(:'g');
+SELECT stands(:'g');
+SELECT tried(format('SELECT webhooks.replay_event(%L, %L)', :'g', :'gone'));
+SELECT webhooks.enable_endpoint(:'once');
+-- an ordered endpoint's go back to their places
+SELECT endpoint_id AS keyed FROM webhooks.register_endpoint('https://127.0.0.1:9/keyed', '{keyed}', description => 'keyed', ordering => 'key', retry_schedule => '{}') \gset
+SELECT webhooks.dispatch('keyed', '{}', ordering_key => 'k') AS k \gset
+SELECT lane AS k_lane FROM webhooks.queue WHERE endpoint_id = :'keyed' \gset
+CALL webhooks.deliver_due();
+SELECT webhooks.replay_event(:'k', :'keyed');
+SELECT lane = :'k_lane' FROM webhooks.queue WHERE endpoint_id = :'keyed';
+CALL webhooks.deliver_due();
+SELECT webhooks.replay_failed(:'keyed', '-infinity');
+SELECT lane = :'k_lane' FROM webhooks.queue WHERE endpoint_id = :'keyed';
+CALL webhooks.deliver_due();
+-- of its own tenant's alone
+SET webhooks.tenant_id = 'other';
+SELECT tried(format('SELECT webhooks.replay_event(%L)', :'b'));
+RESET webhooks.tenant_id;
+
 -- One whose endpoint may not be connected to is not tried again, whatever the schedule.
 ALTER SYSTEM RESET webhooks.allowed_networks;
 SELECT pg_reload_conf();
@@ -124,8 +169,8 @@ SELECT count(*) FROM webhooks.dispatch_status(:'nobody');
 
 -- What does not exist, and NULL.
 SELECT c, tried(format('SELECT webhooks.' || c, gen_random_uuid())) FROM unnest(ARRAY[
-	'dispatch_status(%L)', 'replay_delivery(%L)', 'replay_failed(%L, ''-infinity'')', 'discard_dead_letter(%L)',
-	'dispatch_status(NULL)', 'replay_delivery(NULL)', 'replay_failed(NULL, ''-infinity'')', 'discard_dead_letter(NULL)'
+	'dispatch_status(%L)', 'replay_delivery(%L)', 'replay_event(%L)', 'replay_failed(%L, ''-infinity'')', 'discard_dead_letter(%L)',
+	'dispatch_status(NULL)', 'replay_delivery(NULL)', 'replay_event(NULL)', 'replay_failed(NULL, ''-infinity'')', 'discard_dead_letter(NULL)'
 ]) c;
 SELECT tried(format('SELECT webhooks.replay_failed(%L, NULL)', :'once')), tried(format('SELECT webhooks.replay_failed(%L, ''-infinity'', NULL)', :'once'));
 SELECT webhooks.remove_endpoint(:'once');

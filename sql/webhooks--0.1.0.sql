@@ -422,6 +422,18 @@ END;
 $$;
 COMMENT ON FUNCTION webhooks.dispatch_status(uuid) IS 'how each delivery of an event stands';
 
+CREATE FUNCTION webhooks.cancel_event(event_id uuid) RETURNS bigint
+LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'wh_sql_cancel_event';
+COMMENT ON FUNCTION webhooks.cancel_event(uuid)
+IS 'calls off what is still queued of an event, and returns how many deliveries; what is in flight finishes';
+
+CREATE FUNCTION webhooks.cancel_delivery(delivery_id uuid) RETURNS boolean
+LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'wh_sql_cancel_delivery';
+COMMENT ON FUNCTION webhooks.cancel_delivery(uuid)
+IS 'calls off a queued delivery; false when it has ended already; what is in flight finishes';
+
 
 -- ---------------------------------------------------------------------------------------------------------------------
 -- Dead letters and replays
@@ -432,6 +444,12 @@ LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'wh_sql_replay_delivery';
 COMMENT ON FUNCTION webhooks.replay_delivery(uuid)
 IS 'sends a delivery again, whether dead, ended or waiting: same webhook-id, the full retry schedule';
+
+CREATE FUNCTION webhooks.replay_event(event_id uuid, endpoint_id uuid DEFAULT NULL) RETURNS bigint
+LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'wh_sql_replay_event';
+COMMENT ON FUNCTION webhooks.replay_event(uuid, uuid)
+IS 'replays an event''s deliveries, or the one to an endpoint, whatever became of them; returns how many';
 
 CREATE FUNCTION webhooks.replay_failed(endpoint_id uuid, since timestamptz, until timestamptz DEFAULT now())
 RETURNS bigint LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp

@@ -170,20 +170,20 @@ replace(Coalescer *c, HeapTuple row, Snapshot snapshot)
 static void
 coalesce_at(Coalescer *c, const pg_uuid_t *endpoint_id)
 {
-	ScanKeyData keys[2];
 	bool		again = true;
 
-	ScanKeyInit(&keys[0], QUEUE_ENDPOINT_ID, BTEqualStrategyNumber, F_UUID_EQ,
-				UUIDPGetDatum(endpoint_id));
-	ScanKeyInit(&keys[1], QUEUE_COALESCE_KEY, BTEqualStrategyNumber, F_TEXTEQ,
-				CStringGetTextDatum(c->coalescing->coalesce_key));
 	while (again)
 	{
+		ScanKeyData keys[2];	/* a scan turns the table's columns in them into the index's */
 		Snapshot	snapshot;
 		SysScanDesc scan;
 		HeapTuple	row;
 
 		CHECK_FOR_INTERRUPTS();
+		ScanKeyInit(&keys[0], QUEUE_ENDPOINT_ID, BTEqualStrategyNumber, F_UUID_EQ,
+					UUIDPGetDatum(endpoint_id));
+		ScanKeyInit(&keys[1], QUEUE_COALESCE_KEY, BTEqualStrategyNumber, F_TEXTEQ,
+					CStringGetTextDatum(c->coalescing->coalesce_key));
 		CommandCounterIncrement();	/* to see what this very statement did */
 		snapshot = RegisterSnapshot(GetLatestSnapshot());
 		scan = systable_beginscan(c->queue, c->index, true, snapshot, lengthof(keys), keys);

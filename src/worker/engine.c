@@ -246,7 +246,7 @@ wh_engine_drain(WhEngine *e, TimestampTz deadline)
 WhCounts
 wh_engine_counts(const WhEngine *e)
 {
-	WhEngineCounts counts = e->counts;
+	WhCounts	counts = e->counts;
 
 	counts.dead_lettered += e->queue.expired;
 	return counts;
