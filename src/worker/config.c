@@ -29,7 +29,8 @@ static WhStatement config_statement = {
 	" coalesce(e.rate_limit, 0)::double precision, coalesce(s.key_ids, '{}'::text[]),"
 	" a.secret, a.encryption_key_id,"
 	" EXISTS (SELECT FROM jsonb_object_keys(e.headers) k"
-	"  WHERE lower(k COLLATE \"C\") = 'authorization')"
+	"  WHERE lower(k COLLATE \"C\") = 'authorization'),"
+	" e.payload_format, e.api_version"
 	" FROM unnest($1) WITH ORDINALITY p(endpoint_id, n)"
 	" JOIN webhooks.endpoints e ON e.endpoint_id = p.endpoint_id"
 	" CROSS JOIN LATERAL (SELECT array_agg(o.secret) AS secrets,"
@@ -187,6 +188,7 @@ read_config(HeapTuple row, const pg_uuid_t *endpoint_id, MemoryContext context)
 {
 	WhConfig   *config = MemoryContextAllocZero(context, sizeof(WhConfig));
 	const char *unsendable;
+	const char *api_version;
 	bool		isnull;
 	Datum		retry_on = wh_column(row, 9, &isnull);
 
@@ -197,6 +199,11 @@ read_config(HeapTuple row, const pg_uuid_t *endpoint_id, MemoryContext context)
 	unsendable = read_headers(row, endpoint_id, config, context);
 	if (unsendable == NULL)
 		unsendable = read_keys(row, endpoint_id, config, context);
+	if (!wh_body_format_parse(TextDatumGetCString(wh_value(row, 17)), &config->payload_format) &&
+		unsendable == NULL)
+		unsendable = "its payload_format is unknown";
+	api_version = optional_text(row, 18);
+	config->api_version = api_version ? MemoryContextStrdup(context, api_version) : NULL;
 	read_schedule(row, config, context);
 	if (!isnull)
 		config->has_retry_on = wh_status_set_parse(TextDatumGetCString(retry_on), &config->retry_on);
