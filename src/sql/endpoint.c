@@ -8,6 +8,7 @@
 
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
+#include "core/body.h"
 #include "core/event_type.h"
 #include "core/rate.h"
 #include "core/retry.h"
@@ -17,7 +18,9 @@
 #include "id.h"
 #include "miscadmin.h"
 #include "settings.h"
+#include "sql/catalog.h"
 #include "sql/endpoint_secret.h"
+#include "sql/filter.h"
 #include "sql/header.h"
 #include "sql/session.h"
 #include "url.h"
@@ -192,6 +195,20 @@ check_limits(FunctionCallInfo fcinfo)
 }
 
 static void
+check_content(FunctionCallInfo fcinfo)
+{
+	WhBodyFormat format;
+
+	if (!PG_ARGISNULL(FILTER))
+		wh_filter_check(PG_GETARG_JSONPATH_P(FILTER));
+	if (PG_ARGISNULL(PAYLOAD_FORMAT) ||
+		!wh_body_format_parse(text_to_cstring(PG_GETARG_TEXT_PP(PAYLOAD_FORMAT)), &format))
+		wh_refuse("payload_format", "must be standard, raw or cloudevents");
+	if (!PG_ARGISNULL(API_VERSION))
+		wh_api_version_check(text_to_cstring(PG_GETARG_TEXT_PP(API_VERSION)));
+}
+
+static void
 refuse_unsupported(const char *option)
 {
 	ereport(ERROR,
@@ -212,12 +229,6 @@ check_supported(FunctionCallInfo fcinfo)
 						  TYPALIGN_INT, &schemes, &nulls, &count);
 	if (count != 1 || nulls[0] || strcmp(TextDatumGetCString(schemes[0]), "v1") != 0)
 		refuse_unsupported("a value of signature_schemes other than {v1}");
-	if (!text_is(fcinfo, PAYLOAD_FORMAT, "standard"))
-		refuse_unsupported("a value of payload_format other than standard");
-	if (!PG_ARGISNULL(FILTER))
-		refuse_unsupported("filter");
-	if (!PG_ARGISNULL(API_VERSION))
-		refuse_unsupported("api_version");
 	if (!PG_ARGISNULL(CLIENT_CERTIFICATE))
 		refuse_unsupported("client_certificate");
 	if (!PG_ARGISNULL(CLIENT_KEY))
@@ -267,7 +278,7 @@ insert_endpoint(FunctionCallInfo fcinfo, const pg_uuid_t *endpoint_id, const cha
 		{SIGNATURE_SCHEMES, TEXTARRAYOID}, {PAYLOAD_FORMAT, TEXTOID},
 		{RETRY_SCHEDULE, INTERVALARRAYOID}, {RETRY_ON, TEXTOID}, {TIMEOUT, INTERVALOID},
 		{RATE_LIMIT, FLOAT4OID}, {MAX_IN_FLIGHT, INT4OID}, {ORDERING, TEXTOID},
-		{METADATA, JSONBOID}
+		{METADATA, JSONBOID}, {FILTER, JSONPATHOID}, {API_VERSION, TEXTOID}
 	};
 	WhArgument	arguments[3 + lengthof(stored)] = {
 		{UUIDOID, UUIDPGetDatum(endpoint_id)}, {TEXTOID, CStringGetTextDatum(tenant_id)},
@@ -281,8 +292,10 @@ insert_endpoint(FunctionCallInfo fcinfo, const pg_uuid_t *endpoint_id, const cha
 	};
 	wh_execute("INSERT INTO webhooks.endpoints (endpoint_id, tenant_id, headers, url,"
 			   " event_types, description, signature_schemes, payload_format, retry_schedule,"
-			   " retry_on, timeout, rate_limit, max_in_flight, ordering, metadata)"
-			   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+			   " retry_on, timeout, rate_limit, max_in_flight, ordering, metadata, filter,"
+			   " api_version)"
+			   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,"
+			   " $17)",
 			   lengthof(arguments), arguments);
 }
 
@@ -304,6 +317,7 @@ wh_sql_register_endpoint(PG_FUNCTION_ARGS)
 	headers = check_headers(fcinfo);
 	check_retry_schedule(fcinfo);
 	check_limits(fcinfo);
+	check_content(fcinfo);
 	check_supported(fcinfo);
 	secret = given_or_new_secret(fcinfo, SECRET);
 
