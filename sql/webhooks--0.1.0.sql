@@ -1092,7 +1092,7 @@ BEGIN ATOMIC
 			check_url, public_key, exponential_backoff,
 			wait_until_idle}'),
 		('observe', 'relation', '{
-			endpoints, events, queue, attempts, dead_letters, event_types, api_versions, inbox,
+			endpoints, events, queue, attempts, dead_letters, event_types, api_versions, idempotency_keys, inbox,
 			deliveries, delivery_log, in_flight, pg_stat_webhooks}'),
 		('manage', 'function', '{
 			register_endpoint, update_endpoint, pause_endpoint, resume_endpoint, disable_endpoint, enable_endpoint,
