@@ -22,6 +22,12 @@ typedef struct WhRetrySchedule
 	int64		waits_ms[WH_RETRY_WAITS_MAX];
 } WhRetrySchedule;
 
+typedef enum WhEventCatalog
+{
+	WH_CATALOG_OPEN,
+	WH_CATALOG_ENFORCED			/* only event types that are registered */
+} WhEventCatalog;
+
 extern bool wh_enabled;
 extern int	wh_workers;
 extern int	wh_max_in_flight;
@@ -33,6 +39,7 @@ extern int	wh_max_payload_bytes;
 extern int	wh_response_body_limit_bytes;
 extern bool wh_allow_http;
 extern bool wh_store_unmatched;
+extern int	wh_event_catalog;	/* WhEventCatalog */
 extern char *wh_ca_file;
 extern char *wh_header_prefix;
 extern char *wh_user_agent;
@@ -42,6 +49,7 @@ extern void wh_settings_define(void);
 
 extern const WhRetrySchedule *wh_setting_retry_schedule(void);
 extern const WhStatusSet *wh_setting_retry_on(void);
+extern int64 wh_setting_idempotency_window_ms(void);
 extern WhAddressPolicy wh_setting_address_policy(void);
 
 /* Whether a URL may name this port. */

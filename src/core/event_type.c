@@ -39,6 +39,12 @@ wh_event_type_valid(const char *event_type)
 }
 
 bool
+wh_event_type_is_operational(const char *event_type)
+{
+	return strncmp(event_type, OPERATIONAL_PREFIX, strlen(OPERATIONAL_PREFIX)) == 0;
+}
+
+bool
 wh_event_pattern_valid(const char *pattern)
 {
 	size_t		len = measure(pattern);
@@ -54,7 +60,7 @@ wh_event_pattern_match(const char *pattern, const char *event_type)
 	size_t		len = strlen(pattern);
 
 	if (strcmp(pattern, "*") == 0)
-		return strncmp(event_type, OPERATIONAL_PREFIX, strlen(OPERATIONAL_PREFIX)) != 0;
+		return !wh_event_type_is_operational(event_type);
 
 	/* The dot is compared, too: it is what keeps "order.*" from taking "orders.x". */
 	if (len > 0 && pattern[len - 1] == '*')

@@ -14,6 +14,9 @@
  */
 extern bool wh_event_type_valid(const char *event_type);
 
+/* Whether a valid event type is kept for the sender's own events: it begins with "webhooks.". */
+extern bool wh_event_type_is_operational(const char *event_type);
+
 /* An event type, "*", or an event type followed by ".*". */
 extern bool wh_event_pattern_valid(const char *pattern);
 

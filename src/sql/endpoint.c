@@ -10,11 +10,14 @@
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "id.h"
+#include "sql/endpoint_secret.h"
+#include "sql/header.h"
 #include "sql/options.h"
 #include "sql/session.h"
 #include "sql/signing_secret.h"
 #include "url.h"
 #include "utils/builtins.h"
+#include "utils/jsonb.h"
 
 PG_FUNCTION_INFO_V1(wh_sql_register_endpoint);
 PG_FUNCTION_INFO_V1(wh_sql_check_url);
@@ -76,6 +79,7 @@ wh_sql_register_endpoint(PG_FUNCTION_ARGS)
 	WhOptions	options = {0};
 	char	   *tenant_id;
 	char	   *secret;
+	WhHeaders	headers;
 	TupleDesc	desc;
 	Datum		values[2];
 	bool		nulls[2] = {false};
@@ -84,6 +88,9 @@ wh_sql_register_endpoint(PG_FUNCTION_ARGS)
 								text_to_cstring(PG_GETARG_TEXT_PP(TENANT_ID)));
 	read_options(fcinfo, &options);
 	wh_options_judge(&options);
+	headers = wh_headers_judge_new("headers",
+								   DatumGetJsonbP(options.values[OPTION_HEADERS].value));
+	options.values[OPTION_HEADERS].value = JsonbPGetDatum(headers.stored);
 	secret = wh_given_or_new_secret(fcinfo, SECRET);
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
@@ -94,6 +101,8 @@ wh_sql_register_endpoint(PG_FUNCTION_ARGS)
 	SPI_connect();
 	insert_endpoint(&endpoint_id, tenant_id, &options);
 	wh_insert_secret(&endpoint_id, secret);
+	if (headers.authorization)
+		wh_endpoint_secret_add(&endpoint_id, "authorization", headers.authorization);
 	SPI_finish();
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }

@@ -5,19 +5,20 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "core/body.h"
 #include "core/event_type.h"
 #include "core/rate.h"
 #include "core/retry.h"
 #include "settings.h"
+#include "sql/catalog.h"
+#include "sql/filter.h"
+#include "sql/header.h"
 #include "sql/options.h"
 #include "sql/session.h"
 #include "url.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
-
-#define HEADER_VALUE_MAX 4096
-#define HEADERS_MAX 64
 
 
 /* ---- one by one; none is NULL ---- */
@@ -57,75 +58,10 @@ check_event_types(Datum value)
 	}
 }
 
-/* RFC 9110, 5.6.2: what a header name is made of. */
-static bool
-is_token(const char *name)
-{
-	return name[0] != '\0' &&
-		name[strspn(name, "!#$%&'*+-.^_`|~0123456789"
-					"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")] == '\0';
-}
-
-/* Headers that frame, route or sign the request are the sender's own. */
-static bool
-is_reserved(const char *name)
-{
-	static const char *const reserved[] = {
-		"host", "content-length", "content-type", "transfer-encoding", "connection", "keep-alive",
-		"te", "trailer", "upgrade", "proxy-authorization", "proxy-connection", "expect", "cookie",
-		"user-agent"
-	};
-
-	for (int i = 0; i < lengthof(reserved); i++)
-		if (pg_strcasecmp(name, reserved[i]) == 0)
-			return true;
-	return pg_strncasecmp(name, wh_header_prefix, strlen(wh_header_prefix)) == 0 ||
-		pg_strncasecmp(name, "webhook-", strlen("webhook-")) == 0;
-}
-
-static void
-check_header(const char *name, JsonbValue *value)
-{
-	if (!is_token(name) || strlen(name) > 256)
-		wh_refuse("headers", "contains a bad header name");
-	if (is_reserved(name))
-		wh_refuse("headers", psprintf("must not contain \"%s\": the sender sets it", name));
-	if (value->type != jbvString)
-		wh_refuse("headers", psprintf("must have a string as the value of \"%s\"", name));
-	if (value->val.string.len > HEADER_VALUE_MAX)
-		wh_refuse("headers",
-				  psprintf("has a value over %d bytes in \"%s\"", HEADER_VALUE_MAX, name));
-	for (int i = 0; i < value->val.string.len; i++)
-	{
-		unsigned char c = value->val.string.val[i];
-
-		if (c == '\r' || c == '\n' || c == '\0' || (c < ' ' && c != '\t') || c == 0x7f)
-			wh_refuse("headers",
-					  psprintf("has a control character (CR, LF, NUL or the like) in \"%s\"",
-							   name));
-	}
-}
-
 static void
 check_headers(Datum value)
 {
-	Jsonb	   *headers = DatumGetJsonbP(value);
-	JsonbIterator *iterator;
-	JsonbIteratorToken token;
-	JsonbValue	v;
-	char	   *name = NULL;
-
-	if (!JB_ROOT_IS_OBJECT(headers) || JB_ROOT_COUNT(headers) > HEADERS_MAX)
-		wh_refuse("headers", psprintf("must be a JSON object of at most %d headers", HEADERS_MAX));
-
-	iterator = JsonbIteratorInit(&headers->root);
-	while ((token = JsonbIteratorNext(&iterator, &v, true)) != WJB_DONE)
-	{
-		if (token == WJB_KEY)
-			name = pnstrdup(v.val.string.val, v.val.string.len);
-		else if (token == WJB_VALUE)
-			check_header(name, &v);
-	}
+	(void) wh_headers_judge("headers", DatumGetJsonbP(value));
 }
 
 static void
@@ -140,7 +76,7 @@ refuse_unsupported(const char *option)
 static void
 check_filter(Datum value)
 {
-	refuse_unsupported("filter");
+	wh_filter_check(DatumGetJsonPathP(value));
 }
 
 static void
@@ -159,14 +95,16 @@ check_signature_schemes(Datum value)
 static void
 check_payload_format(Datum value)
 {
-	if (strcmp(TextDatumGetCString(value), "standard") != 0)
-		refuse_unsupported("a value of payload_format other than standard");
+	WhBodyFormat format;
+
+	if (!wh_body_format_parse(TextDatumGetCString(value), &format))
+		wh_refuse("payload_format", "must be standard, raw or cloudevents");
 }
 
 static void
 check_api_version(Datum value)
 {
-	refuse_unsupported("api_version");
+	wh_api_version_check(TextDatumGetCString(value));
 }
 
 int64

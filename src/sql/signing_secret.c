@@ -7,6 +7,7 @@
 #include "core/signature.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "sql/endpoint_secret.h"
 #include "sql/lifecycle.h"
 #include "sql/options.h"
 #include "sql/session.h"
@@ -71,12 +72,7 @@ wh_given_or_new_secret(FunctionCallInfo fcinfo, int number)
 void
 wh_insert_secret(const pg_uuid_t *endpoint_id, const char *secret)
 {
-	WhArgument	arguments[] = {
-		{UUIDOID, UUIDPGetDatum(endpoint_id)}, {TEXTOID, CStringGetTextDatum(secret)}
-	};
-
-	wh_execute("INSERT INTO webhooks.endpoint_secrets (endpoint_id, secret) VALUES ($1, $2)",
-			   2, arguments);
+	wh_endpoint_secret_add(endpoint_id, "signing", secret);
 }
 
 Datum
@@ -97,7 +93,7 @@ wh_sql_rotate_secret(PG_FUNCTION_ARGS)
 
 	/* one that already expires sooner keeps its time */
 	wh_execute("UPDATE webhooks.endpoint_secrets SET expires_at = least(expires_at, now() + $2)"
-			   " WHERE endpoint_id = $1",
+			   " WHERE endpoint_id = $1 AND kind = 'signing'",
 			   2, retire);
 	wh_insert_secret(endpoint_id, secret);
 	SPI_finish();
