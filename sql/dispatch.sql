@@ -81,14 +81,16 @@ SELECT count(*) AS queued_before FROM webhooks.queue \gset
 SELECT c, tried('SELECT webhooks.dispatch(' || c || ')') FROM unnest(ARRAY[
 	$$NULL, '{}'$$, $$'a', NULL$$, $$'a b', '{}'$$, $$'a.*', '{}'$$, $$'a', '{}', repeat('x', 256)$$,
 	$$'a', '{}', deliver_at => 'infinity'$$, $$'a', '{}', deliver_at => '-infinity'$$, $$'a', '{}', occurred_at => 'infinity'$$,
-	$$'a', '{}', idempotency_key => 'k'$$, $$'a', '{}', ordering_key => ''$$, $$'a', '{}', ordering_key => repeat('x', 513)$$, $$'a', '{}', coalesce_key => ''$$,
-	$$'a', '{}', expires_at => '2001-01-01'$$, $$'a', '{}', headers => '{}'$$
+	$$'a', '{}', idempotency_key => ''$$, $$'a', '{}', idempotency_key => repeat('x', 256)$$, $$'a', '{}', ordering_key => ''$$, $$'a', '{}', ordering_key => repeat('x', 513)$$,
+	$$'a', '{}', coalesce_key => ''$$, $$'a', '{}', coalesce_key => repeat('x', 256)$$, $$'a', '{}', expires_at => 'infinity'$$, $$'a', '{}', expires_at => '2020-01-01'$$,
+	$$'a', '{}', expires_at => '2999-01-01', deliver_at => '2999-01-01'$$, $$'a', '{}', headers => '[]'$$, $$'webhooks.a', '{}'$$
 ]) c;
 
 -- The size that counts is the text that is sent, not what is stored: 256 kB of it, quotes and escapes included.
 SELECT n, tried(format('SELECT webhooks.dispatch(''a'', to_jsonb(repeat(''x'', %s)))', n)) FROM unnest('{262143,10000000}'::integer[]) n;
 SELECT tried('SELECT webhooks.dispatch(''a'', ''[1e100000, 1e100000, 1e100000]'')');
 SELECT tried('SELECT webhooks.dispatch(''a'', to_jsonb(repeat(E''\t'', 131072)))');
+SELECT n, tried(format('SELECT webhooks.dispatch(''a'', (''['' || repeat(''1e99999,'', %s) || ''0]'')::jsonb)', n)) FROM unnest('{3,800}'::integer[]) n;
 SELECT count(*) - :events_before FROM webhooks.events;
 SELECT count(*) - :queued_before FROM webhooks.queue;
 SELECT n, tried(format('SELECT webhooks.dispatch(''a'', to_jsonb(repeat(''x'', %s)))', n)) FROM unnest('{262142}'::integer[]) n;

@@ -47,7 +47,8 @@ SELECT a, tried(format('SELECT webhooks.dispatch_to_urls(%s)', a)) FROM unnest(A
 	$$'a', '{}', '{https://127.0.0.1:9/}', retry_schedule => '{-1 s}'$$, $$'a', '{}', '{https://127.0.0.1:9/}', retry_schedule => '{NULL}'$$,
 	$$'a', '{}', '{https://127.0.0.1:9/}', signing_key_id => 'none'$$, $$'a', '{}', '{https://127.0.0.1:9/}', signing_key_id => 'k2'$$, $$'a', '{}', '{https://127.0.0.1:9/}', signing_key_id => 'own'$$,
 	$$'a', '{}', '{https://127.0.0.1:9/}', tenant_id => repeat('x', 256)$$, $$'a', '{}', '{https://127.0.0.1:9/}', headers => NULL$$,
-	$$'a', '{}', '{https://127.0.0.1:9/}', headers => '{"X-A": "b"}'$$]) a;
+	$$'a', '{}', '{https://127.0.0.1:9/}', headers => '[]'$$,
+	$$'a', '{}', '{https://127.0.0.1:9/}', headers => '{"Host": "b"}'$$]) a;
 SELECT (SELECT count(*) FROM webhooks.endpoints) + (SELECT count(*) FROM webhooks.events) + (SELECT count(*) FROM webhooks.queue);
 SET webhooks.tenant_id = 'T';
 SELECT tried($$SELECT webhooks.dispatch_to_urls('a', '{}', '{https://127.0.0.1:9/}', tenant_id => 'U')$$);
@@ -115,6 +116,11 @@ DO $$ BEGIN WHILE webhooks.maintain() IS NOT NULL LOOP END LOOP; END $$;
 SELECT DISTINCT url COLLATE "C" FROM webhooks.endpoints ORDER BY 1;
 -- its history is still told
 SELECT stands(:'c');
+
+-- Headers are the event's.
+SELECT webhooks.dispatch_to_urls('h', '{}', '{https://127.0.0.1:9/held}', headers => '{"X-A": "b", "Authorization": "Bearer of nothing"}') AS h \gset
+SELECT headers FROM webhooks.events WHERE event_id = :'h';
+SELECT headers FROM webhooks.endpoints WHERE url ~ 'held$';
 
 -- A role that may only dispatch to URLs needs nothing of the tables, and cannot read a key.
 CREATE ROLE regress_webhooks_urls;

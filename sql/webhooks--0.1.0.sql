@@ -97,6 +97,29 @@ CREATE TABLE webhooks.signing_keys (
 COMMENT ON TABLE webhooks.signing_keys
 IS 'keys that targets of dispatch_to_urls sign with; a retired one signs what was dispatched with it';
 
+CREATE TABLE webhooks.event_types (
+	name text COLLATE "C" PRIMARY KEY,
+	description text,
+	example jsonb,
+	validator text,
+	retired_at timestamptz,
+	created_at timestamptz NOT NULL DEFAULT pg_catalog.now()
+);
+COMMENT ON TABLE webhooks.event_types
+IS 'the event catalog: with webhooks.event_catalog = enforced, dispatch takes no other types';
+COMMENT ON COLUMN webhooks.event_types.validator
+IS 'a function (text, jsonb), by its qualified name, which every dispatch of the type calls as its user';
+COMMENT ON COLUMN webhooks.event_types.retired_at IS 'since then an enforced catalog refuses the type';
+
+CREATE TABLE webhooks.api_versions (
+	version text COLLATE "C" PRIMARY KEY,
+	transform text NOT NULL,
+	created_at timestamptz NOT NULL DEFAULT pg_catalog.now()
+);
+COMMENT ON TABLE webhooks.api_versions IS 'the versions in which endpoints may want payloads';
+COMMENT ON COLUMN webhooks.api_versions.transform
+IS 'a function (text, jsonb), by its qualified name, that makes the version''s payload, called by dispatch as its user';
+
 
 -- ---------------------------------------------------------------------------------------------------------------------
 -- Events and deliveries
@@ -199,6 +222,17 @@ COMMENT ON TABLE webhooks.dead_letters
 IS 'deliveries given up, until replayed, discarded or past webhooks.dead_letter_retention';
 COMMENT ON COLUMN webhooks.dead_letters.reason IS 'exhausted, permanent, gone, expired or blocked_address';
 
+CREATE TABLE webhooks.idempotency_keys (
+	tenant_id text COLLATE "C" NOT NULL,
+	idempotency_key text COLLATE "C" NOT NULL,
+	event_id uuid NOT NULL,
+	created_at timestamptz NOT NULL,
+	PRIMARY KEY (tenant_id, idempotency_key)
+);
+CREATE INDEX idempotency_keys_created_at_idx ON webhooks.idempotency_keys (created_at);
+COMMENT ON TABLE webhooks.idempotency_keys
+IS 'which event a key was first dispatched with, for webhooks.idempotency_window';
+
 CREATE FUNCTION webhooks.lane(ordering text, ordering_key text) RETURNS bigint
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 BEGIN ATOMIC
@@ -222,10 +256,13 @@ SELECT pg_catalog.pg_extension_config_dump('webhooks.endpoints', '');
 SELECT pg_catalog.pg_extension_config_dump('webhooks.endpoint_secrets', '');
 SELECT pg_catalog.pg_extension_config_dump('webhooks.endpoint_health', '');
 SELECT pg_catalog.pg_extension_config_dump('webhooks.signing_keys', '');
+SELECT pg_catalog.pg_extension_config_dump('webhooks.event_types', '');
+SELECT pg_catalog.pg_extension_config_dump('webhooks.api_versions', '');
 SELECT pg_catalog.pg_extension_config_dump('webhooks.events_default', '');
 SELECT pg_catalog.pg_extension_config_dump('webhooks.queue', '');
 SELECT pg_catalog.pg_extension_config_dump('webhooks.attempts_default', '');
 SELECT pg_catalog.pg_extension_config_dump('webhooks.dead_letters', '');
+SELECT pg_catalog.pg_extension_config_dump('webhooks.idempotency_keys', '');
 
 
 -- ---------------------------------------------------------------------------------------------------------------------
@@ -514,6 +551,24 @@ AS 'MODULE_PATHNAME', 'wh_sql_retire_signing_key';
 COMMENT ON FUNCTION webhooks.retire_signing_key(text, text)
 IS 'nothing new is dispatched with the key; what is queued with it is still signed with it';
 
+CREATE FUNCTION webhooks.dispatch_raw(
+	event_type text,
+	body bytea,
+	content_type text DEFAULT 'application/json',
+	tenant_id text DEFAULT NULL,
+	endpoint_ids uuid[] DEFAULT NULL,
+	idempotency_key text DEFAULT NULL,
+	ordering_key text DEFAULT NULL,
+	coalesce_key text DEFAULT NULL,
+	occurred_at timestamptz DEFAULT NULL,
+	deliver_at timestamptz DEFAULT NULL,
+	expires_at timestamptz DEFAULT NULL,
+	headers jsonb DEFAULT NULL) RETURNS uuid
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'wh_sql_dispatch_raw';
+COMMENT ON FUNCTION webhooks.dispatch_raw(text, bytea, text, text, uuid[], text, text, text,
+	timestamptz, timestamptz, timestamptz, jsonb)
+IS 'the same with a body whose exact bytes are signed and sent, whatever the endpoint''s payload_format';
+
 CREATE FUNCTION webhooks.delivery_id_range(event_id uuid, OUT low uuid, OUT high uuid)
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 BEGIN ATOMIC
@@ -575,6 +630,41 @@ LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'wh_sql_cancel_delivery';
 COMMENT ON FUNCTION webhooks.cancel_delivery(uuid)
 IS 'calls off a queued delivery; false when it has ended already; what is in flight finishes';
+
+
+-- ---------------------------------------------------------------------------------------------------------------------
+-- The event catalog and API versions
+-- ---------------------------------------------------------------------------------------------------------------------
+
+-- These run as their caller, who needs EXECUTE on the functions named; the tables they write as the extension's owner.
+CREATE FUNCTION webhooks.register_event_type(
+	name text,
+	description text DEFAULT NULL,
+	example jsonb DEFAULT NULL,
+	validator regprocedure DEFAULT NULL) RETURNS void
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'wh_sql_register_event_type';
+COMMENT ON FUNCTION webhooks.register_event_type(text, text, jsonb, regprocedure)
+IS 'adds an event type to the catalog, or changes it; the validator (event_type text, payload jsonb) raises or returns false to refuse a payload';
+
+CREATE FUNCTION webhooks.retire_event_type(name text) RETURNS void
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'wh_sql_retire_event_type';
+COMMENT ON FUNCTION webhooks.retire_event_type(text)
+IS 'from now on an enforced catalog refuses the event type';
+
+CREATE FUNCTION webhooks.register_api_version(version text, transform regprocedure) RETURNS void
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'wh_sql_register_api_version';
+COMMENT ON FUNCTION webhooks.register_api_version(text, regprocedure)
+IS 'a version in which endpoints may want payloads; the transform is (event_type text, payload jsonb), returns jsonb, and runs in dispatch as its user';
+
+CREATE FUNCTION webhooks.catalog_changed() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME', 'wh_sql_catalog_changed';
+COMMENT ON FUNCTION webhooks.catalog_changed()
+IS 'internal: tells sessions that what they know of event types or API versions is out of date';
+
+CREATE TRIGGER catalog_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON webhooks.event_types
+	FOR EACH STATEMENT EXECUTE FUNCTION webhooks.catalog_changed();
+CREATE TRIGGER catalog_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON webhooks.api_versions
+	FOR EACH STATEMENT EXECUTE FUNCTION webhooks.catalog_changed();
 
 
 -- ---------------------------------------------------------------------------------------------------------------------
@@ -1222,6 +1312,12 @@ BEGIN
 	DELETE FROM webhooks.endpoint_health h
 	WHERE (failing_since IS NULL AND coalesce(greatest(alerted_at, counted_from), '-infinity') < now() - interval '1 day')
 		OR NOT EXISTS (SELECT FROM webhooks.endpoints e WHERE e.endpoint_id = h.endpoint_id);
+	-- never waits for a dispatch that takes one over: neither could end
+	DELETE FROM webhooks.idempotency_keys k USING (
+		SELECT o.tenant_id, o.idempotency_key FROM webhooks.idempotency_keys o
+		WHERE o.created_at < now() - current_setting('webhooks.idempotency_window')::interval
+		FOR UPDATE SKIP LOCKED) old
+	WHERE k.tenant_id = old.tenant_id AND k.idempotency_key = old.idempotency_key;
 	IF webhooks.remove_unused_targets() THEN
 		RETURN 'removed unused targets';
 	END IF;
@@ -1258,7 +1354,7 @@ BEGIN ATOMIC
 			check_url, public_key, exponential_backoff,
 			wait_until_idle}'),
 		('observe', 'relation', '{
-			endpoints, endpoint_health, events, queue, attempts, dead_letters, event_types, inbox,
+			endpoints, endpoint_health, events, queue, attempts, dead_letters, event_types, api_versions, idempotency_keys, inbox,
 			deliveries, delivery_log, in_flight, endpoint_breakers, pg_stat_webhooks, watched, backfills}'),
 		('manage', 'function', '{
 			register_endpoint, update_endpoint, pause_endpoint, resume_endpoint, disable_endpoint, enable_endpoint,

@@ -45,6 +45,7 @@ bool		wh_allow_http = false;
 bool		wh_store_unmatched = true;
 int			wh_failing_alert = 10;
 int			wh_auto_disable_dead_letters = 0;
+int			wh_event_catalog = WH_CATALOG_OPEN;
 char	   *wh_ca_file = NULL;
 char	   *wh_proxy = NULL;
 char	   *wh_secret_key_file = NULL;
@@ -61,12 +62,14 @@ static char *allowed_ports_text = NULL;
 static char *retention_text = NULL;
 static char *dead_letter_retention_text = NULL;
 static char *auto_disable_after_text = NULL;
+static char *idempotency_window_text = NULL;
 
 static const WhRetrySchedule *retry_schedule = NULL;
 static const WhStatusSet *retry_on = NULL;
 static const NetworkList *allowed_networks = NULL;
 static const NetworkList *blocked_networks = NULL;
 static const PortList *allowed_ports = NULL;
+static const int64 *idempotency_window_ms = NULL;
 
 /*
  * Calls take(item, state) for each comma-separated item of text, trimmed. An empty text has no
@@ -298,6 +301,27 @@ check_interval(char **newval, void **extra, GucSource source)
 	return false;
 }
 
+static bool
+check_idempotency_window(char **newval, void **extra, GucSource source)
+{
+	int64	   *ms;
+
+	if (!check_interval(newval, extra, source))
+		return false;
+	ms = malloc(sizeof(int64));
+	if (ms == NULL)
+		return false;
+	(void) parse_interval_ms(*newval, ms);
+	*extra = ms;
+	return true;
+}
+
+static void
+assign_idempotency_window(const char *newval, void *extra)
+{
+	idempotency_window_ms = extra;
+}
+
 /* The characters of a header name: RFC 9110, 5.6.2 (token), less those no webhook header uses. */
 static bool
 check_header_prefix(char **newval, void **extra, GucSource source)
@@ -446,12 +470,24 @@ define_secret_settings(void)
 static void
 define_storage_settings(void)
 {
+	static const struct config_enum_entry catalogs[] = {
+		{"open", WH_CATALOG_OPEN, false}, {"enforced", WH_CATALOG_ENFORCED, false}, {NULL}
+	};
+
 	define_string("webhooks.retention", "How long events and attempts are kept.", &retention_text,
 				  "30 days", (StringHooks) {check_interval, NULL});
 	define_string("webhooks.dead_letter_retention", "How long dead letters are kept.",
 				  &dead_letter_retention_text, "90 days", (StringHooks) {check_interval, NULL});
 	define_bool("webhooks.store_unmatched", "Whether events that no endpoint takes are stored.",
 				&wh_store_unmatched);
+	define_string("webhooks.idempotency_window",
+				  "How long a repeated idempotency_key gives the first event.",
+				  &idempotency_window_text, "24 hours",
+				  (StringHooks) {check_idempotency_window, assign_idempotency_window});
+	DefineCustomEnumVariable("webhooks.event_catalog",
+							 "Whether event types have to be registered: open or enforced.", NULL,
+							 &wh_event_catalog, wh_event_catalog, catalogs, PGC_SIGHUP, 0,
+							 NULL, NULL, NULL);
 }
 
 static void
@@ -543,6 +579,12 @@ const WhStatusSet *
 wh_setting_retry_on(void)
 {
 	return retry_on;
+}
+
+int64
+wh_setting_idempotency_window_ms(void)
+{
+	return *idempotency_window_ms;
 }
 
 WhUrlRules

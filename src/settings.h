@@ -22,6 +22,12 @@ typedef struct WhRetrySchedule
 	int64		waits_ms[WH_RETRY_WAITS_MAX];
 } WhRetrySchedule;
 
+typedef enum WhEventCatalog
+{
+	WH_CATALOG_OPEN,
+	WH_CATALOG_ENFORCED			/* only event types that are registered */
+} WhEventCatalog;
+
 extern bool wh_enabled;
 extern int	wh_workers;
 extern int	wh_max_in_flight;
@@ -35,6 +41,7 @@ extern bool wh_allow_http;
 extern bool wh_store_unmatched;
 extern int	wh_failing_alert;	/* 0: off */
 extern int	wh_auto_disable_dead_letters;	/* 0: off */
+extern int	wh_event_catalog;	/* WhEventCatalog */
 extern char *wh_ca_file;
 extern char *wh_proxy;
 extern char *wh_secret_key_file;
@@ -47,6 +54,7 @@ extern void wh_settings_define(void);
 
 extern const WhRetrySchedule *wh_setting_retry_schedule(void);
 extern const WhStatusSet *wh_setting_retry_on(void);
+extern int64 wh_setting_idempotency_window_ms(void);
 
 /* An interval as text; NULL: off. */
 extern const char *wh_setting_auto_disable_after(void);

@@ -1,8 +1,6 @@
 /*
- * Request bodies in payload format "standard".
- *
- * They are written by hand, timestamp and all: a body is signed, so a formatting function that
- * heeds the locale, the time zone or leap seconds must have no say in it.
+ * Request bodies are written by hand, timestamp and all: a body is signed, so a formatting function
+ * that heeds the locale, the time zone or leap seconds must have no say in it.
  */
 #include "core/body.h"
 
@@ -11,8 +9,19 @@
 
 #define BEFORE_TYPE "{\"type\":\""
 #define BEFORE_TIMESTAMP "\",\"timestamp\":\""
+#define BEFORE_API_VERSION "\",\"api_version\":\""
 #define BEFORE_DATA "\",\"data\":"
 #define AFTER_DATA "}"
+
+#define BEFORE_ID "{\"specversion\":\"1.0\",\"id\":\""
+#define BEFORE_SOURCE "\",\"source\":\"/webhooks"
+#define BEFORE_CLOUD_TYPE "\",\"type\":\""
+#define BEFORE_TIME "\",\"time\":\""
+#define BEFORE_CLOUD_DATA "\",\"datacontenttype\":\"application/json\",\"data\":"
+
+/* RFC 3986, 2.3 */
+#define UNRESERVED \
+	"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
 
 #define TIMESTAMP_EXAMPLE "2026-11-23T06:30:00.123456Z"
 
@@ -100,26 +109,129 @@ append_timestamp(char *out, int64_t unix_us)
 	return append_number(out, us % SECOND_US, 6, 'Z');
 }
 
-size_t
-wh_body_standard_bound(size_t event_type_len, size_t data_len)
+/* A segment of a path: RFC 3986, 2.1. */
+static char *
+append_percent_encoded(char *out, const char *text)
 {
-	return sizeof(BEFORE_TYPE BEFORE_TIMESTAMP TIMESTAMP_EXAMPLE BEFORE_DATA AFTER_DATA)
-		+ event_type_len + data_len;
+	static const char digits[] = "0123456789ABCDEF";
+
+	for (; *text; text++)
+	{
+		unsigned char byte = (unsigned char) *text;
+
+		if (strchr(UNRESERVED, byte))
+			*out++ = *text;
+		else
+		{
+			*out++ = '%';
+			*out++ = digits[byte >> 4];
+			*out++ = digits[byte & 15];
+		}
+	}
+	return out;
 }
 
-size_t
-wh_body_standard(char *out, const char *event_type, int64_t occurred_at_us,
-				 const char *data, size_t data_len)
+static size_t
+write_standard(char *out, const WhBodyEvent *event)
 {
 	char	   *end = out;
 
 	end = append_text(end, BEFORE_TYPE);
-	end = append_text(end, event_type);
+	end = append_text(end, event->event_type);
 	end = append_text(end, BEFORE_TIMESTAMP);
-	end = append_timestamp(end, occurred_at_us);
+	end = append_timestamp(end, event->occurred_at_us);
+	if (event->api_version)
+	{
+		end = append_text(end, BEFORE_API_VERSION);
+		end = append_text(end, event->api_version);
+	}
 	end = append_text(end, BEFORE_DATA);
-	end = append(end, data, data_len);
+	end = append(end, event->data, event->data_len);
 	end = append_text(end, AFTER_DATA);
-	*end = '\0';
 	return (size_t) (end - out);
+}
+
+static size_t
+write_cloudevents(char *out, const WhBodyEvent *event)
+{
+	char	   *end = out;
+
+	end = append_text(end, BEFORE_ID);
+	end = append_text(end, event->id);
+	end = append_text(end, BEFORE_SOURCE);
+	if (event->tenant_id[0])
+	{
+		end = append_text(end, "/");
+		end = append_percent_encoded(end, event->tenant_id);
+	}
+	end = append_text(end, BEFORE_CLOUD_TYPE);
+	end = append_text(end, event->event_type);
+	end = append_text(end, BEFORE_TIME);
+	end = append_timestamp(end, event->occurred_at_us);
+	end = append_text(end, BEFORE_CLOUD_DATA);
+	end = append(end, event->data, event->data_len);
+	end = append_text(end, AFTER_DATA);
+	return (size_t) (end - out);
+}
+
+bool
+wh_body_format_parse(const char *name, WhBodyFormat *format)
+{
+	if (strcmp(name, "standard") == 0)
+		*format = WH_BODY_STANDARD;
+	else if (strcmp(name, "raw") == 0)
+		*format = WH_BODY_RAW;
+	else if (strcmp(name, "cloudevents") == 0)
+		*format = WH_BODY_CLOUDEVENTS;
+	else
+		return false;
+	return true;
+}
+
+const char *
+wh_body_content_type(WhBodyFormat format)
+{
+	return format == WH_BODY_CLOUDEVENTS ? "application/cloudevents+json" : "application/json";
+}
+
+size_t
+wh_body_bound(WhBodyFormat format, const WhBodyEvent *event)
+{
+	switch (format)
+	{
+		case WH_BODY_STANDARD:
+			return sizeof(BEFORE_TYPE BEFORE_TIMESTAMP TIMESTAMP_EXAMPLE BEFORE_API_VERSION
+						  BEFORE_DATA AFTER_DATA)
+				+ strlen(event->event_type) + event->data_len
+				+ (event->api_version ? strlen(event->api_version) : 0);
+		case WH_BODY_RAW:
+			return event->data_len + 1;
+		case WH_BODY_CLOUDEVENTS:
+			return sizeof(BEFORE_ID BEFORE_SOURCE "/" BEFORE_CLOUD_TYPE BEFORE_TIME
+						  TIMESTAMP_EXAMPLE BEFORE_CLOUD_DATA AFTER_DATA)
+				+ strlen(event->id) + 3 * strlen(event->tenant_id)
+				+ strlen(event->event_type) + event->data_len;
+	}
+	return 0;
+}
+
+size_t
+wh_body_write(WhBodyFormat format, char *out, const WhBodyEvent *event)
+{
+	size_t		len = 0;
+
+	switch (format)
+	{
+		case WH_BODY_STANDARD:
+			len = write_standard(out, event);
+			break;
+		case WH_BODY_RAW:
+			len = (size_t) (append(out, event->data, event->data_len) - out);
+			break;
+		case WH_BODY_CLOUDEVENTS:
+			len = write_cloudevents(out, event);
+			break;
+	}
+	out[len] = '\0';
+	return len;
 }

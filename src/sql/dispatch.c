@@ -1,12 +1,15 @@
 /*
- * dispatch(): judges its arguments, and writes nothing until every one is found good.
+ * dispatch() and dispatch_raw(): judge their arguments, and write nothing until every one is found good.
  */
 #include "postgres.h"
 
 #include "core/event_type.h"
+#include "core/media_type.h"
 #include "miscadmin.h"
 #include "settings.h"
 #include "sql/event.h"
+#include "sql/header.h"
+#include "sql/payload.h"
 #include "sql/session.h"
 #include "sql/target.h"
 #include "tcop/utility.h"
@@ -16,11 +19,13 @@
 
 #define ORDERING_KEY_MAX 512
 #define COALESCE_KEY_MAX 255
+#define IDEMPOTENCY_KEY_MAX 255
 
 PG_FUNCTION_INFO_V1(wh_sql_dispatch);
 PG_FUNCTION_INFO_V1(wh_sql_dispatch_to_urls);
+PG_FUNCTION_INFO_V1(wh_sql_dispatch_raw);
 
-/* The arguments of dispatch, in their order. */
+/* The arguments of dispatch, in their order; dispatch_raw has them after content_type. */
 typedef enum DispatchArgument
 {
 	EVENT_TYPE, PAYLOAD, TENANT_ID, ENDPOINT_IDS, IDEMPOTENCY_KEY, ORDERING_KEY, COALESCE_KEY,
@@ -46,6 +51,8 @@ event_type_argument(FunctionCallInfo fcinfo)
 						   "letters, digits, \"_\" and \"-\", in parts joined by single dots.",
 						   WH_EVENT_TYPE_MAX),
 				 errhint("For example \"invoice.paid\".")));
+	if (wh_event_type_is_operational(event_type))
+		wh_refuse("event_type", "must not begin with \"webhooks.\", which is reserved");
 	return event_type;
 }
 
@@ -53,26 +60,40 @@ static Datum
 payload_argument(FunctionCallInfo fcinfo)
 {
 	Jsonb	   *payload;
-	StringInfoData text;
 
 	if (PG_ARGISNULL(PAYLOAD))
 		wh_refuse("payload", "must not be NULL");
 	payload = PG_GETARG_JSONB_P(PAYLOAD);
-
-	/*
-	 * Its text is what is sent, and may be far larger than what is stored: 1e100000 takes ten
-	 * bytes.
-	 */
-	initStringInfo(&text);
-	(void) JsonbToCString(&text, &payload->root, VARSIZE(payload));
-	if (text.len > wh_max_payload_bytes)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("payload is too large: %d bytes", text.len),
-				 errdetail("webhooks.max_payload_size allows %d bytes.", wh_max_payload_bytes),
-				 errhint("Send an id by which the receiver can fetch the rest.")));
-	pfree(text.data);
+	wh_payload_check_size(payload, "payload");
 	return JsonbPGetDatum(payload);
+}
+
+static bytea *
+body_argument(FunctionCallInfo fcinfo, int number)
+{
+	bytea	   *body;
+
+	if (PG_ARGISNULL(number))
+		wh_refuse("body", "must not be NULL");
+	body = PG_GETARG_BYTEA_PP(number);
+	wh_payload_check_len(VARSIZE_ANY_EXHDR(body), "body");
+	return body;
+}
+
+static char *
+content_type_argument(FunctionCallInfo fcinfo, int number)
+{
+	char	   *content_type;
+
+	if (PG_ARGISNULL(number))
+		wh_refuse("content_type", "must not be NULL");
+	content_type = text_to_cstring(PG_GETARG_TEXT_PP(number));
+	if (!wh_media_type_valid(content_type))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("content_type must be a media type of at most %d bytes", WH_MEDIA_TYPE_MAX),
+				 errhint("For example \"text/plain; charset=utf-8\".")));
+	return content_type;
 }
 
 /* DT_NOBEGIN: it was not given. */
@@ -122,49 +143,94 @@ expires_at_argument(FunctionCallInfo fcinfo, TimestampTz deliver_at)
 	return expires_at;
 }
 
-static void
-refuse_unsupported_arguments(FunctionCallInfo fcinfo)
+static char *
+idempotency_key_argument(FunctionCallInfo fcinfo)
 {
-	static const struct
-	{
-		DispatchArgument number;
-		const char *name;
-	}			unsupported[] = {
-		{IDEMPOTENCY_KEY, "idempotency_key"}, {HEADERS, "headers"}
-	};
+	char	   *key = PG_ARGISNULL(IDEMPOTENCY_KEY) ? NULL :
+		text_to_cstring(PG_GETARG_TEXT_PP(IDEMPOTENCY_KEY));
 
-	for (int i = 0; i < lengthof(unsupported); i++)
-		if (!PG_ARGISNULL(unsupported[i].number))
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("%s is not supported yet", unsupported[i].name),
-					 errhint("Leave it NULL.")));
+	if (key && (key[0] == '\0' || strlen(key) > IDEMPOTENCY_KEY_MAX))
+		wh_refuse("idempotency_key", psprintf("must have 1 to %d bytes", IDEMPOTENCY_KEY_MAX));
+	return key;
+}
+
+/* NULL: it was not given. */
+static WhHeaders *
+headers_argument(FunctionCallInfo fcinfo)
+{
+	WhHeaders  *headers;
+
+	if (PG_ARGISNULL(HEADERS))
+		return NULL;
+	headers = palloc(sizeof(WhHeaders));
+	*headers = wh_headers_judge_new("headers", PG_GETARG_JSONB_P(HEADERS));
+	return headers;
+}
+
+/* From tenant_id on. */
+static void
+read_options(FunctionCallInfo fcinfo, WhEvent *event)
+{
+	event->tenant_id = wh_tenant_named(PG_ARGISNULL(TENANT_ID) ? NULL :
+									   text_to_cstring(PG_GETARG_TEXT_PP(TENANT_ID)));
+	event->endpoint_ids = PG_ARGISNULL(ENDPOINT_IDS) ? NULL : PG_GETARG_ARRAYTYPE_P(ENDPOINT_IDS);
+	event->idempotency_key = idempotency_key_argument(fcinfo);
+	event->ordering_key = ordering_key_argument(fcinfo);
+	event->occurred_at = time_argument(fcinfo, OCCURRED_AT, "occurred_at");
+	event->deliver_at = time_argument(fcinfo, DELIVER_AT, "deliver_at");
+	event->expires_at = expires_at_argument(fcinfo, event->deliver_at);
+	event->coalesce_key = coalesce_key_argument(fcinfo);
+	event->headers = headers_argument(fcinfo);
+}
+
+
+/* ---- dispatching ---- */
+
+static Datum
+dispatch(const WhEvent *event)
+{
+	WhDispatcher *dispatcher = wh_dispatch_begin();
+	pg_uuid_t  *event_id = palloc(sizeof(pg_uuid_t));
+
+	*event_id = wh_dispatch_add(dispatcher, event);
+	wh_dispatch_end(dispatcher);
+	if (event->headers && event->headers->authorization)
+		explicit_bzero(event->headers->authorization, strlen(event->headers->authorization));
+	return UUIDPGetDatum(event_id);
 }
 
 Datum
 wh_sql_dispatch(PG_FUNCTION_ARGS)
 {
 	WhEvent		event = {0};
-	WhDispatcher *dispatcher;
-	pg_uuid_t  *event_id = palloc(sizeof(pg_uuid_t));
 
 	PreventCommandIfReadOnly("webhooks.dispatch()");
 	event.event_type = event_type_argument(fcinfo);
 	event.payload = payload_argument(fcinfo);
-	event.tenant_id = wh_tenant_named(PG_ARGISNULL(TENANT_ID) ? NULL :
-									  text_to_cstring(PG_GETARG_TEXT_PP(TENANT_ID)));
-	event.ordering_key = ordering_key_argument(fcinfo);
-	event.endpoint_ids = PG_ARGISNULL(ENDPOINT_IDS) ? NULL : PG_GETARG_ARRAYTYPE_P(ENDPOINT_IDS);
-	event.occurred_at = time_argument(fcinfo, OCCURRED_AT, "occurred_at");
-	event.deliver_at = time_argument(fcinfo, DELIVER_AT, "deliver_at");
-	event.expires_at = expires_at_argument(fcinfo, event.deliver_at);
-	event.coalesce_key = coalesce_key_argument(fcinfo);
-	refuse_unsupported_arguments(fcinfo);
+	read_options(fcinfo, &event);
+	return dispatch(&event);
+}
 
-	dispatcher = wh_dispatch_begin();
-	*event_id = wh_dispatch_add(dispatcher, &event);
-	wh_dispatch_end(dispatcher);
-	PG_RETURN_UUID_P(event_id);
+Datum
+wh_sql_dispatch_raw(PG_FUNCTION_ARGS)
+{
+	enum
+	{
+		BODY = 1, CONTENT_TYPE, OPTIONS
+	};
+	WhEvent		event = {0};
+	LOCAL_FCINFO(options, HEADERS + 1);
+
+	PreventCommandIfReadOnly("webhooks.dispatch_raw()");
+	event.event_type = event_type_argument(fcinfo);
+	event.body = body_argument(fcinfo, BODY);
+	event.content_type = content_type_argument(fcinfo, CONTENT_TYPE);
+
+	/* where dispatch has them */
+	memcpy(&options->args[TENANT_ID], &fcinfo->args[OPTIONS],
+		   (HEADERS - TENANT_ID + 1) * sizeof(NullableDatum));
+	read_options(options, &event);
+	return dispatch(&event);
 }
 
 
@@ -176,26 +242,12 @@ typedef enum TargetArgument
 	TARGETS = 2, TARGET_HEADERS, SIGNING_KEY_ID, TARGET_TENANT_ID, RETRY_SCHEDULE
 } TargetArgument;
 
-static void
-refuse_target_headers(FunctionCallInfo fcinfo)
-{
-	if (PG_ARGISNULL(TARGET_HEADERS))
-		wh_refuse("headers", "must not be NULL");
-	if (!JB_ROOT_IS_OBJECT(PG_GETARG_JSONB_P(TARGET_HEADERS)) ||
-		JB_ROOT_COUNT(PG_GETARG_JSONB_P(TARGET_HEADERS)) > 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("headers is not supported yet"),
-				 errhint("Leave it at its default.")));
-}
-
 Datum
 wh_sql_dispatch_to_urls(PG_FUNCTION_ARGS)
 {
 	WhEvent		event = {.occurred_at = DT_NOBEGIN, .deliver_at = DT_NOBEGIN, .expires_at = DT_NOBEGIN};
 	WhTargetOptions options = {.retry_schedule = fcinfo->args[RETRY_SCHEDULE]};
-	WhDispatcher *dispatcher;
-	pg_uuid_t  *event_id = palloc(sizeof(pg_uuid_t));
+	WhHeaders	headers;
 
 	PreventCommandIfReadOnly("webhooks.dispatch_to_urls()");
 	event.event_type = event_type_argument(fcinfo);
@@ -204,14 +256,14 @@ wh_sql_dispatch_to_urls(PG_FUNCTION_ARGS)
 									  text_to_cstring(PG_GETARG_TEXT_PP(TARGET_TENANT_ID)));
 	if (PG_ARGISNULL(TARGETS))
 		wh_refuse("targets", "must not be NULL");
-	refuse_target_headers(fcinfo);
+	if (PG_ARGISNULL(TARGET_HEADERS))
+		wh_refuse("headers", "must not be NULL");
+	headers = wh_headers_judge_new("headers", PG_GETARG_JSONB_P(TARGET_HEADERS));
+	if (JB_ROOT_COUNT(headers.stored) > 0)
+		event.headers = &headers;
 	options.tenant_id = event.tenant_id;
 	options.signing_key_id = PG_ARGISNULL(SIGNING_KEY_ID) ? NULL :
 		text_to_cstring(PG_GETARG_TEXT_PP(SIGNING_KEY_ID));
 	event.endpoint_ids = wh_targets(&options, PG_GETARG_ARRAYTYPE_P(TARGETS));
-
-	dispatcher = wh_dispatch_begin();
-	*event_id = wh_dispatch_add(dispatcher, &event);
-	wh_dispatch_end(dispatcher);
-	PG_RETURN_UUID_P(event_id);
+	return dispatch(&event);
 }

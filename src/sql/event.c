@@ -8,13 +8,17 @@
 #include "catalog/pg_type.h"
 #include "core/id.h"
 #include "id.h"
+#include "secret.h"
 #include "settings.h"
 #include "sql/coalesce.h"
+#include "sql/content.h"
 #include "sql/event.h"
+#include "sql/idempotency.h"
 #include "sql/order.h"
 #include "sql/session.h"
 #include "tables.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 #include "wake.h"
 
 struct WhDispatcher
@@ -24,6 +28,7 @@ struct WhDispatcher
 	WhInserter *event_inserter; /* into that partition */
 	Relation	queue;
 	WhInserter *queue_inserter;
+	WhContent	content;
 };
 
 
@@ -36,6 +41,7 @@ wh_dispatch_begin(void)
 
 	dispatcher->events = table_open(wh_table("events"), RowExclusiveLock);
 	dispatcher->queue = table_open(wh_table("queue"), RowExclusiveLock);
+	dispatcher->content.context = CurrentMemoryContext;
 	return dispatcher;
 }
 
@@ -82,6 +88,8 @@ wh_dispatch_end(WhDispatcher *dispatcher)
 	wh_dispatch_flush(dispatcher);
 	table_close(dispatcher->queue, NoLock);
 	table_close(dispatcher->events, NoLock);
+	if (dispatcher->content.scratch)
+		MemoryContextDelete(dispatcher->content.scratch);
 	pfree(dispatcher);
 }
 
@@ -95,6 +103,7 @@ typedef struct StampedEvent
 	pg_uuid_t	event_id;
 	TimestampTz created_at;
 	TimestampTz due_at;
+	Datum		versions;		/* jsonb; 0: none */
 } StampedEvent;
 
 static Datum
@@ -104,6 +113,42 @@ copy_id(const pg_uuid_t *id)
 
 	*copy = *id;
 	return UUIDPGetDatum(copy);
+}
+
+/* The value of Authorization stands apart, as a secret. */
+static void
+set_headers(WhInserter *inserter, const StampedEvent *stamped)
+{
+	const WhHeaders *headers = stamped->event->headers;
+
+	if (headers == NULL || JB_ROOT_COUNT(headers->stored) == 0)
+		return;
+	wh_inserter_set(inserter, EVENTS_HEADERS, JsonbPGetDatum(headers->stored));
+	if (headers->authorization)
+	{
+		WhSealed	sealed = wh_secret_seal(headers->authorization,
+											wh_secret_owner("event", &stamped->event_id,
+															"authorization"));
+
+		wh_inserter_set_text(inserter, EVENTS_AUTHORIZATION_HEADER, sealed.text);
+		wh_inserter_set_text(inserter, EVENTS_ENCRYPTION_KEY_ID, sealed.key_id);
+	}
+}
+
+static void
+set_content(WhInserter *inserter, const StampedEvent *stamped)
+{
+	const WhEvent *event = stamped->event;
+
+	if (event->body)
+	{
+		wh_inserter_set(inserter, EVENTS_BODY, PointerGetDatum(event->body));
+		wh_inserter_set_text(inserter, EVENTS_CONTENT_TYPE, event->content_type);
+	}
+	else
+		wh_inserter_set(inserter, EVENTS_PAYLOAD, event->payload);
+	if (stamped->versions)
+		wh_inserter_set(inserter, EVENTS_VERSIONS, stamped->versions);
 }
 
 static void
@@ -118,7 +163,8 @@ insert_event(WhDispatcher *dispatcher, const StampedEvent *stamped)
 	wh_inserter_set(inserter, EVENTS_EVENT_ID, copy_id(&stamped->event_id));
 	wh_inserter_set_text(inserter, EVENTS_TENANT_ID, event->tenant_id);
 	wh_inserter_set_text(inserter, EVENTS_EVENT_TYPE, event->event_type);
-	wh_inserter_set(inserter, EVENTS_PAYLOAD, event->payload);
+	set_content(inserter, stamped);
+	set_headers(inserter, stamped);
 	wh_inserter_set(inserter, EVENTS_OCCURRED_AT, TimestampTzGetDatum(occurred_at));
 	wh_inserter_set(inserter, EVENTS_CREATED_AT, TimestampTzGetDatum(stamped->created_at));
 	wh_inserter_set_text(inserter, EVENTS_ORDERING_KEY, event->ordering_key);
@@ -252,14 +298,36 @@ wh_dispatch_wanted(const char *tenant_id, const char *event_type)
 	return wh_store_unmatched || wh_subscribers(tenant_id, event_type, &subscribers) > 0;
 }
 
+/* Who gets the event, and with it the versions of the payload that they want. */
+static int
+choose_subscribers(WhDispatcher *dispatcher, StampedEvent *stamped,
+				   const WhSubscriber **subscribers)
+{
+	const WhEvent *event = stamped->event;
+	WhContent  *content = &dispatcher->content;
+	int			count;
+
+	wh_content_judge(content, event);
+	count = event->endpoint_ids
+		? take_named(event->tenant_id, event->endpoint_ids, subscribers)
+		: wh_subscribers(event->tenant_id, event->event_type, subscribers);
+	count = wh_content_filter(content, subscribers, count);
+	stamped->versions = wh_content_versions(content, subscribers, count);
+	wh_content_done(content);
+	return count;
+}
+
 pg_uuid_t
 wh_dispatch_add(WhDispatcher *dispatcher, const WhEvent *event)
 {
 	StampedEvent stamped = {.event = event};
+	const char *key = event->idempotency_key;
 	const WhSubscriber *subscribers;
-	int			count = event->endpoint_ids
-		? take_named(event->tenant_id, event->endpoint_ids, &subscribers)
-		: wh_subscribers(event->tenant_id, event->event_type, &subscribers);
+	int			count;
+
+	if (key && wh_idempotency_find(event->tenant_id, key, &stamped.event_id))
+		return stamped.event_id;
+	count = choose_subscribers(dispatcher, &stamped, &subscribers);
 
 	/* before the id is made: ids then have the order in which transactions commit */
 	if (!event->waits_for_nobody)
@@ -267,6 +335,8 @@ wh_dispatch_add(WhDispatcher *dispatcher, const WhEvent *event)
 	if (event->coalesce_key && count > 0)
 		wh_lock_coalescing(event->tenant_id, event->coalesce_key);
 	stamped.event_id = wh_new_id(&stamped.created_at);
+	if (key && !wh_idempotency_claim(event->tenant_id, key, stamped.created_at, &stamped.event_id))
+		return stamped.event_id;
 	stamped.due_at = Max(event->deliver_at, stamped.created_at);
 	if (count > 0 || wh_store_unmatched)
 		insert_event(dispatcher, &stamped);

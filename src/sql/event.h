@@ -7,17 +7,21 @@
 
 #include "postgres.h"
 
+#include "sql/header.h"
 #include "utils/array.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
-/* An event whose arguments have been judged. What it points to is the caller's. */
+/*
+ * An event whose arguments have been judged, save for its type and payload, which the catalog may
+ * refuse. What it points to is the caller's.
+ */
 typedef struct WhEvent
 {
 	const char *event_type;
 	const char *tenant_id;
 	const char *ordering_key;	/* NULL: none */
-	Datum		payload;		/* jsonb */
+	Datum		payload;		/* jsonb; unused with a body */
 	ArrayType  *endpoint_ids;	/* just these, whatever they subscribed to; NULL: the subscribers */
 	TimestampTz occurred_at;	/* DT_NOBEGIN: now */
 	TimestampTz deliver_at;		/* DT_NOBEGIN, or past: now */
@@ -25,6 +29,10 @@ typedef struct WhEvent
 									 * an event whose id was made before may commit after it */
 	TimestampTz expires_at;		/* DT_NOBEGIN: never */
 	const char *coalesce_key;	/* NULL: none */
+	bytea	   *body;			/* what is sent as it is; NULL: a body is made of the payload */
+	const char *content_type;	/* of the body */
+	const char *idempotency_key;	/* NULL: none */
+	const WhHeaders *headers;	/* NULL: none */
 } WhEvent;
 
 typedef struct WhDispatcher WhDispatcher;
@@ -37,9 +45,10 @@ extern WhDispatcher *wh_dispatch_begin(void);
 
 /*
  * Writes the event and a queue row for each endpoint that takes it, and has their workers woken when
- * the transaction commits. Returns the event's id. What the event points to, and the current memory
+ * the transaction commits. Returns the event's id, or that of the first with its idempotency key. What the event points to, and the current memory
  * context, must stay until wh_dispatch_flush or wh_dispatch_end. Raises 22023 or P0002 for a named
- * endpoint that is NULL or not the tenant's.
+ * endpoint that is NULL or not the tenant's, and what the catalog, a validator or a transform raises:
+ * those functions run as the current user, so that must be whoever dispatches.
  */
 extern pg_uuid_t wh_dispatch_add(WhDispatcher *dispatcher, const WhEvent *event);
 

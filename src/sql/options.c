@@ -5,11 +5,14 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "core/body.h"
 #include "core/event_type.h"
 #include "core/rate.h"
 #include "core/retry.h"
 #include "secret.h"
 #include "settings.h"
+#include "sql/catalog.h"
+#include "sql/filter.h"
 #include "sql/endpoint_secret.h"
 #include "sql/options.h"
 #include "sql/session.h"
@@ -69,7 +72,7 @@ refuse_unsupported(const char *option)
 static void
 check_filter(Datum value)
 {
-	refuse_unsupported("filter");
+	wh_filter_check(DatumGetJsonPathP(value));
 }
 
 static void
@@ -88,14 +91,16 @@ check_signature_schemes(Datum value)
 static void
 check_payload_format(Datum value)
 {
-	if (strcmp(TextDatumGetCString(value), "standard") != 0)
-		refuse_unsupported("a value of payload_format other than standard");
+	WhBodyFormat format;
+
+	if (!wh_body_format_parse(TextDatumGetCString(value), &format))
+		wh_refuse("payload_format", "must be standard, raw or cloudevents");
 }
 
 static void
 check_api_version(Datum value)
 {
-	refuse_unsupported("api_version");
+	wh_api_version_check(TextDatumGetCString(value));
 }
 
 int64

@@ -134,6 +134,25 @@ read_ordering(HeapTuple tuple, TupleDesc desc)
 		strcmp(ordering, "key") == 0 ? WH_ORDERING_KEY : WH_ORDERING_NONE;
 }
 
+/* NULL: none. In the current context. */
+static char *
+read_api_version(HeapTuple tuple, TupleDesc desc)
+{
+	bool		isnull;
+	Datum		version = heap_getattr(tuple, ENDPOINTS_API_VERSION, desc, &isnull);
+
+	return isnull ? NULL : TextDatumGetCString(version);
+}
+
+static WhFilter *
+read_filter(HeapTuple tuple, TupleDesc desc)
+{
+	bool		isnull;
+	Datum		filter = heap_getattr(tuple, ENDPOINTS_FILTER, desc, &isnull);
+
+	return isnull ? NULL : wh_filter_read(DatumGetJsonPathP(filter));
+}
+
 static bool
 is_enabled(HeapTuple tuple, TupleDesc desc)
 {
@@ -152,6 +171,8 @@ read_subscription(Subscription *item, HeapTuple tuple, TupleDesc desc)
 	item->subscriber.endpoint_id =
 		*DatumGetUUIDP(heap_getattr(tuple, ENDPOINTS_ENDPOINT_ID, desc, &isnull));
 	item->subscriber.ordering = read_ordering(tuple, desc);
+	item->subscriber.filter = read_filter(tuple, desc);
+	item->subscriber.api_version = read_api_version(tuple, desc);
 	item->enabled = is_enabled(tuple, desc);
 	deconstruct_array(DatumGetArrayTypeP(heap_getattr(tuple, ENDPOINTS_EVENT_TYPES, desc, &isnull)),
 					  TEXTOID, -1, false, TYPALIGN_INT, &patterns, NULL, &item->pattern_count);
@@ -367,6 +388,8 @@ wh_endpoint_standing(const char *tenant_id, const pg_uuid_t *endpoint_id, WhSubs
 	{
 		subscriber->endpoint_id = *endpoint_id;
 		subscriber->ordering = read_ordering(tuple, desc);
+		subscriber->filter = NULL;
+		subscriber->api_version = read_api_version(tuple, desc);
 		standing = is_enabled(tuple, desc) ? WH_ENDPOINT_ENABLED : WH_ENDPOINT_DISABLED;
 	}
 	systable_endscan(scan);

@@ -7,6 +7,7 @@
 
 #include "postgres.h"
 
+#include "sql/filter.h"
 #include "utils/uuid.h"
 
 typedef enum WhOrdering
@@ -20,6 +21,8 @@ typedef struct WhSubscriber
 {
 	pg_uuid_t	endpoint_id;
 	WhOrdering	ordering;
+	const WhFilter *filter;		/* NULL: none, or it does not count */
+	const char *api_version;	/* NULL: none */
 } WhSubscriber;
 
 /*
@@ -38,7 +41,10 @@ typedef enum WhEndpointStanding
 	WH_ENDPOINT_ENABLED
 } WhEndpointStanding;
 
-/* *subscriber is set unless the endpoint is unknown. */
+/*
+ * *subscriber is set unless the endpoint is unknown, in the current context, and without the filter:
+ * an endpoint that is named gets the event.
+ */
 extern WhEndpointStanding wh_endpoint_standing(const char *tenant_id, const pg_uuid_t *endpoint_id,
 											   WhSubscriber *subscriber);
 

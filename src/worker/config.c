@@ -34,7 +34,8 @@ static WhStatement config_statement = {
 	" EXISTS (SELECT FROM jsonb_object_keys(e.headers) k"
 	"  WHERE lower(k COLLATE \"C\") = 'authorization'),"
 	" e.client_certificate, k.secret, k.encryption_key_id,"
-	" e.signature_schemes = '{none}', e.signing_key_id, g.secret, g.encryption_key_id"
+	" e.signature_schemes = '{none}', e.signing_key_id, g.secret, g.encryption_key_id,"
+	" e.payload_format, e.api_version"
 	" FROM unnest($1) WITH ORDINALITY p(endpoint_id, n)"
 	" JOIN webhooks.endpoints e ON e.endpoint_id = p.endpoint_id"
 	" LEFT JOIN webhooks.signing_keys g ON g.tenant_id = e.tenant_id AND g.key_id = e.signing_key_id"
@@ -289,6 +290,7 @@ read_config(HeapTuple row, WhEndpoint *endpoint, MemoryContext context)
 	const pg_uuid_t *endpoint_id = &endpoint->endpoint_id;
 	WhConfig   *config = MemoryContextAllocZero(context, sizeof(WhConfig));
 	const char *unsendable;
+	const char *api_version;
 	bool		isnull;
 	Datum		retry_on = wh_column(row, 9, &isnull);
 
@@ -301,6 +303,11 @@ read_config(HeapTuple row, WhEndpoint *endpoint, MemoryContext context)
 		unsendable = read_certificate(row, endpoint_id, config, context);
 	if (unsendable == NULL)
 		unsendable = read_signatures(row, endpoint_id, config, context);
+	if (!wh_body_format_parse(TextDatumGetCString(wh_value(row, 24)), &config->payload_format) &&
+		unsendable == NULL)
+		unsendable = "its payload_format is unknown";
+	api_version = optional_text(row, 25);
+	config->api_version = api_version ? MemoryContextStrdup(context, api_version) : NULL;
 	read_schedule(row, config, context);
 	if (!isnull)
 		config->has_retry_on = wh_status_set_parse(TextDatumGetCString(retry_on), &config->retry_on);

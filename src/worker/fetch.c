@@ -10,8 +10,6 @@
 
 #include "access/table.h"
 #include "catalog/pg_type.h"
-#include "core/body.h"
-#include "core/event_type.h"
 #include "executor/spi.h"
 #include "tables.h"
 #include "utils/builtins.h"
@@ -20,6 +18,7 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 #include "worker/config.h"
+#include "worker/delivery.h"
 #include "worker/expire.h"
 #include "worker/queue.h"
 #include "worker/reader.h"
@@ -28,7 +27,6 @@
 #define MISSING_EVENT_WAIT_S 60
 #define PASSED_OVER_MAX 256		/* rows of busy lanes, in one turn of an endpoint */
 #define EXPIRED_MAX 1024		/* rows given up by one fetch */
-#define UNIX_EPOCH_US ((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
 
 typedef struct Fetch
 {
@@ -91,34 +89,6 @@ read_event(Fetch *fetch, const pg_uuid_t *event_id)
 	ScanKeyInit(&key, EVENTS_EVENT_ID, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(event_id));
 	index_rescan(reader->scan, &key, 1, NULL, 0);
 	return wh_reader_next(reader) ? reader->slot : NULL;
-}
-
-static WhDelivery *
-make_delivery(Fetch *fetch, WhEndpoint *endpoint, TupleTableSlot *row, TupleTableSlot *event)
-{
-	char	   *event_type = TextDatumGetCString(wh_slot_get(event, EVENTS_EVENT_TYPE));
-	Jsonb	   *payload = DatumGetJsonbP(wh_slot_get(event, EVENTS_PAYLOAD));
-	int64		occurred_at_us = DatumGetTimestampTz(wh_slot_get(event, EVENTS_OCCURRED_AT)) +
-		UNIX_EPOCH_US;
-	StringInfo	text = &fetch->payload;
-	WhDelivery *d;
-
-	resetStringInfo(text);
-	(void) JsonbToCString(text, &payload->root, VARSIZE(payload));
-	d = MemoryContextAllocExtended(fetch->queue->context, offsetof(WhDelivery, body) +
-								   wh_body_standard_bound(strlen(event_type), text->len),
-								   MCXT_ALLOC_HUGE);
-	memset(d, 0, offsetof(WhDelivery, body));
-	d->request.body = d->body;
-	d->request.body_len = wh_body_standard(d->body, event_type, occurred_at_us,
-										   text->data, text->len);
-	d->delivery_id = *DatumGetUUIDP(wh_slot_get(row, QUEUE_DELIVERY_ID));
-	d->event_id = *DatumGetUUIDP(wh_slot_get(row, QUEUE_EVENT_ID));
-	d->attempt = DatumGetInt32(wh_slot_get(row, QUEUE_ATTEMPTS)) + 1;
-	d->row = row->tts_tid;
-	d->operational = wh_event_type_is_operational(event_type);
-	d->endpoint = endpoint;
-	return d;
 }
 
 
@@ -207,7 +177,7 @@ take_row(Fetch *fetch, WhEndpoint *e, WhLane *lane, TupleTableSlot *row)
 	event = read_event(fetch, DatumGetUUIDP(wh_slot_get(row, QUEUE_EVENT_ID)));
 	if (event)
 	{
-		WhDelivery *d = make_delivery(fetch, e, row, event);
+		WhDelivery *d = wh_delivery_make(queue->context, &fetch->payload, e, row, event);
 
 		d->lane = lane;
 		d->expires_at = read_expiry(row);

@@ -3,6 +3,7 @@
  */
 #include "postgres.h"
 
+#include "core/header.h"
 #include "core/id.h"
 #include "core/signature.h"
 #include "settings.h"
@@ -41,6 +42,17 @@ sign(const WhDelivery *d, const char *id, int64 timestamp_s, char *out)
 	return end > out;
 }
 
+/* Whether the event has a header of the same name as an endpoint's. */
+static bool
+is_overridden(const WhDelivery *d, const char *header)
+{
+	for (int i = 0; i < d->event_header_count; i++)
+		if (wh_header_same_name(d->event_headers[i], strcspn(d->event_headers[i], ":;"),
+								header, strcspn(header, ":;")))
+			return true;
+	return false;
+}
+
 /*
  * Signs anew for each attempt: a receiver that checks the timestamp's age must take a late one.
  * False: it cannot be signed. One allocation holds the list and what is new in it.
@@ -51,7 +63,8 @@ wh_headers_make(WhDelivery *d)
 	const WhConfig *config = d->config;
 	int64		timestamp_s = d->attempted_at / USECS_PER_SEC +
 		(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY;
-	Size		list_size = (config->header_count + WH_HEADERS_FIXED) * sizeof(char *);
+	Size		list_size = (config->header_count + d->event_header_count + WH_HEADERS_FIXED) *
+		sizeof(char *);
 	Size		signatures_size = config->key_count * WH_SIGNATURE_V1_SIZE + 1;
 	Size		name_size = strlen(wh_header_prefix) + sizeof("signature: ");
 	char		id[WH_ID_TEXT_SIZE];
@@ -69,7 +82,7 @@ wh_headers_make(WhDelivery *d)
 	if (config->is_signed && !sign(d, id, timestamp_s, signatures))
 		return false;
 
-	d->headers[n++] = "Content-Type: application/json";
+	d->headers[n++] = d->content_type;
 	d->headers[n++] = "Expect:";	/* never wait for 100 Continue */
 	d->headers[n++] = text;
 	text = put_header(text, wh_header_prefix, "id", id);
@@ -81,7 +94,10 @@ wh_headers_make(WhDelivery *d)
 		(void) put_header(text, wh_header_prefix, "signature", signatures);
 	}
 	for (int i = 0; i < config->header_count; i++)
-		d->headers[n++] = config->headers[i];
+		if (!is_overridden(d, config->headers[i]))
+			d->headers[n++] = config->headers[i];
+	for (int i = 0; i < d->event_header_count; i++)
+		d->headers[n++] = d->event_headers[i];
 	d->headers[n] = NULL;
 	d->request.headers = d->headers;
 	return true;

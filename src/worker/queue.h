@@ -37,9 +37,14 @@ typedef struct WhDelivery
 	TimestampTz expires_at;		/* DT_NOEND: never */
 	bool		in_queue;		/* its row was still there when it was recorded */
 	int			index;			/* among those in flight, see wh_slot_in_flight */
+	const char *content_type;	/* "Content-Type: …" */
+	const char **event_headers; /* "Name: value": the event's own, before the endpoint's of the same
+								 * name */
+	int			event_header_count;
 	const char **headers;		/* palloc'd, with what some of them point to; NULL until sent */
 	dlist_node	node;			/* the engine's list of results */
-	char		body[FLEXIBLE_ARRAY_MEMBER];
+	char		body[FLEXIBLE_ARRAY_MEMBER];	/* and behind it what the event's headers and
+													 * content_type point to */
 } WhDelivery;
 
 typedef struct WhQueue

@@ -19,6 +19,7 @@
 
 #include "postgres.h"
 
+#include "core/body.h"
 #include "core/breaker.h"
 #include "core/rate.h"
 #include "core/retry.h"
@@ -62,6 +63,8 @@ typedef struct WhConfig
 	int			timeout_ms;		/* 0 follows the setting */
 	int			max_in_flight;	/* 0 follows the setting */
 	double		rate_limit;		/* requests a second; 0 for none */
+	WhBodyFormat payload_format;
+	char	   *api_version;	/* NULL: none */
 } WhConfig;
 
 typedef struct WhCursor

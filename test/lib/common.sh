@@ -4,7 +4,7 @@
 
 PG_MAJOR=15
 PACKAGES="build-essential pkg-config postgresql-$PG_MAJOR postgresql-server-dev-$PG_MAJOR
-	libcurl4-openssl-dev libssl-dev libipc-run-perl python3 python3-h2 openssl ca-certificates"
+	libcurl4-openssl-dev libssl-dev libipc-run-perl python3 python3-h2 python3-jsonschema openssl ca-certificates"
 
 USER_SETTINGS=()	# NAME=VALUE for the environment of what the user runs
 SCRATCH=	# everything is written below this

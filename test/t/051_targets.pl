@@ -60,6 +60,13 @@ is_deeply(wait_for_end(dispatch_to_urls([ $receiver->url('/x/results/status/410'
 is_deeply(wait_for_end(dispatch_to_urls([ $receiver->url('/x/retry/by-id/503,503,200') ], retry_schedule => q('{0,0}'))),
 	{ $receiver->url('/x/retry/by-id/503,503,200') => [ 'succeeded', undef, 200, 3 ] }, 'it is tried again as often as the call says');
 
+# Headers
+
+wait_for_end(dispatch_to_urls([ $receiver->url('/x/headers/ok') ], headers => q('{"X-Job": "7", "Authorization": "Bearer key"}')));
+($request) = $receiver->requests('/x/headers/ok');
+is($request->{headers}{'x-job'}, '7', 'the headers of the call are sent');
+is($request->{headers}{authorization}, 'Bearer key', 'with the authorization');
+
 # Signatures
 
 my $secret = value($node, q{SELECT webhooks.add_signing_key('key')});

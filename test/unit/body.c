@@ -48,29 +48,98 @@ static const BodyCase body_cases[] = {
 
 /* Writes into a block of exactly the bound, so that the sanitizer sees one byte too many. */
 static void
-test_bodies(void)
+check_body(WhBodyFormat format, const WhBodyEvent *event, const char *body, const char *name)
+{
+	char	   *out = malloc(wh_body_bound(format, event));
+	size_t		len = wh_body_write(format, out, event);
+
+	is_text(out, body, name);
+	if (len != strlen(out))
+		ok(false, "the length returned is the body's");
+	free(out);
+}
+
+static void
+test_standard(void)
 {
 	for (size_t i = 0; i < COUNT(body_cases); i++)
 	{
 		const BodyCase *c = &body_cases[i];
-		char	   *out = malloc(wh_body_standard_bound(strlen(c->event_type), strlen(c->data)));
-		size_t		len = wh_body_standard(out, c->event_type, c->occurred_at_us,
-										   c->data, strlen(c->data));
+		WhBodyEvent event = {
+			.event_type = c->event_type, .occurred_at_us = c->occurred_at_us,
+			.data = c->data, .data_len = strlen(c->data)
+		};
 
-		is_text(out, c->body, c->name);
-		if (len != strlen(out))
-			ok(false, "the length returned is the body's");
-		free(out);
+		check_body(WH_BODY_STANDARD, &event, c->body, c->name);
+	}
+}
+
+#define ID "01a2074d-e9d4-73ca-b172-2a1a60dd4a1b"
+#define CLOUD_EVENT(source) \
+	"{\"specversion\":\"1.0\",\"id\":\"" ID "\",\"source\":\"" source "\"," \
+	"\"type\":\"order.paid\",\"time\":\"1970-01-01T00:00:00.000000Z\"," \
+	"\"datacontenttype\":\"application/json\",\"data\":1}"
+
+static void
+test_formats(void)
+{
+	WhBodyEvent event = {
+		.id = ID, .tenant_id = "", .event_type = "order.paid", .data = "1234", .data_len = 1
+	};
+	char		every_byte[256];
+	char		encoded[1024] = "";
+
+	check_body(WH_BODY_STANDARD, &event, "{\"type\":\"order.paid\","
+			   "\"timestamp\":\"1970-01-01T00:00:00.000000Z\",\"data\":1}",
+			   "data ends at its length, not at a NUL");
+	event.api_version = "2026-11-23";
+	check_body(WH_BODY_STANDARD, &event, "{\"type\":\"order.paid\","
+			   "\"timestamp\":\"1970-01-01T00:00:00.000000Z\","
+			   "\"api_version\":\"2026-11-23\",\"data\":1}",
+			   "the version stands before the data");
+	check_body(WH_BODY_RAW, &event, "1", "a raw body is the data alone");
+	check_body(WH_BODY_CLOUDEVENTS, &event, CLOUD_EVENT("/webhooks"),
+			   "a CloudEvent of no tenant");
+	event.tenant_id = "acme-1._~";
+	check_body(WH_BODY_CLOUDEVENTS, &event, CLOUD_EVENT("/webhooks/acme-1._~"),
+			   "a CloudEvent of a tenant");
+	event.tenant_id = "a/b \"\xC3\xBC%";
+	check_body(WH_BODY_CLOUDEVENTS, &event, CLOUD_EVENT("/webhooks/a%2Fb%20%22%C3%BC%25"),
+			   "a tenant's name is percent-encoded");
+
+	for (int i = 1; i < 256; i++)
+	{
+		every_byte[i - 1] = (char) i;
+		if ((i >= '0' && i <= '9') || (i >= 'A' && i <= 'Z') || (i >= 'a' && i <= 'z') ||
+			i == '-' || i == '.' || i == '_' || i == '~')
+			sprintf(encoded + strlen(encoded), "%c", i);
+		else
+			sprintf(encoded + strlen(encoded), "%%%02X", i);
+	}
+	every_byte[255] = '\0';
+	event.tenant_id = every_byte;
+	{
+		char		expected[2048];
+
+		sprintf(expected, CLOUD_EVENT("/webhooks/%s"), encoded);
+		check_body(WH_BODY_CLOUDEVENTS, &event, expected, "whatever its bytes are");
 	}
 }
 
 static void
-test_data_length(void)
+test_names(void)
 {
-	char		out[256];
+	static const char *const names[] = {"standard", "raw", "cloudevents"};
+	WhBodyFormat format;
 
-	wh_body_standard(out, "t", 0, "1234", 1);
-	is_text(out, AT("1970-01-01T00:00:00.000000Z"), "data ends at its length, not at a NUL");
+	for (int i = 0; i < 3; i++)
+		ok(wh_body_format_parse(names[i], &format) && (int) format == i, names[i]);
+	ok(!wh_body_format_parse("", &format) && !wh_body_format_parse("Raw", &format) &&
+	   !wh_body_format_parse("rawx", &format), "anything else is no format");
+	is_text(wh_body_content_type(WH_BODY_STANDARD), "application/json", "standard is JSON");
+	is_text(wh_body_content_type(WH_BODY_RAW), "application/json", "raw is JSON");
+	is_text(wh_body_content_type(WH_BODY_CLOUDEVENTS), "application/cloudevents+json",
+			"cloudevents has a media type of its own");
 }
 
 /* Walks the calendar in the plain way, from the first day to the last. */
@@ -90,8 +159,11 @@ test_calendar(void)
 			{
 				const char *date;
 				char		out[256];
+				WhBodyEvent event = {
+					.event_type = "t", .occurred_at_us = noon_us, .data = "1", .data_len = 1
+				};
 
-				wh_body_standard(out, "t", noon_us, "1", 1);
+				wh_body_write(WH_BODY_STANDARD, out, &event);
 				date = out + strlen("{\"type\":\"t\",\"timestamp\":\"");
 				same = same && atoi(date) == year && atoi(date + 5) == month
 					&& atoi(date + 8) == day && strncmp(date + 10, "T12:00:00.000000Z", 17) == 0;
@@ -104,8 +176,9 @@ test_calendar(void)
 int
 main(void)
 {
-	test_bodies();
-	test_data_length();
+	test_standard();
+	test_formats();
+	test_names();
 	test_calendar();
 	return done();
 }

@@ -1,0 +1,88 @@
+-- Filters: which jsonpaths are taken, whom they let through, and that none fails a dispatch.
+\pset format unaligned
+\pset tuples_only on
+\pset fieldsep ' -> '
+\pset null NULL
+CREATE FUNCTION tried(statement text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	hint text;
+BEGIN
+	EXECUTE statement;
+	RETURN 'ok';
+EXCEPTION WHEN OTHERS THEN
+	GET STACKED DIAGNOSTICS hint = PG_EXCEPTION_HINT;
+	RETURN SQLSTATE || ' ' || regexp_replace(SQLERRM, '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}', '<id>', 'g') || coalesce(' (' || nullif(hint, '') || ')', '');
+END
+$$;
+CREATE FUNCTION receivers(event uuid) RETURNS text LANGUAGE sql AS $$
+	SELECT coalesce(string_agg(e.description, ' ' ORDER BY e.endpoint_id), 'none')
+	FROM webhooks.queue q JOIN webhooks.endpoints e USING (endpoint_id) WHERE q.event_id = event
+$$;
+
+-- What is a filter: a predicate, or a path with a condition, which asks whether there is such a thing.
+SELECT f, tried(format('SELECT webhooks.register_endpoint(''https://example.com/'', ''{never}'', filter => %L)', f)) FROM unnest(ARRAY[
+	'$.amount > 100', '$.a == 1 && $.b == "x" || !($.c == 2)', 'exists($.a)', '$.name starts with "a"', '$.name like_regex "^a"',
+	'($.a > 1) is unknown', 'strict $.a > 1', '$.items[*] ? (@.price > 5)', '$.items[*] ? (@.price > 5).name', '$ ? (@.a == 1)',
+	'$', '$.active', '$.items[*].price', '$.a + 1', '1', 'true', '"text"', 'null', '($.a > 1).type()', '$.a > $limit', '$.a ? (@ > $limit)', '$.a[$i] == 1'
+]) f;
+
+-- Whom they let through
+CREATE TEMPORARY TABLE filters (n integer GENERATED ALWAYS AS IDENTITY, filter jsonpath);
+INSERT INTO filters (filter) SELECT f::jsonpath FROM unnest(ARRAY[
+	'$.amount > 100', 'strict $.amount > 100', '$.items[*] ? (@.price > 5)', 'exists($.items[*] ? (@.price > 5))', '$.items[*].price > 5',
+	'$.amount / $.zero > 1', '$.at.datetime() > "2026-01-01".datetime()', '$.at.datetime("bad#template") > "2026-01-01".datetime()',
+	'$.name like_regex "^a.*z$"', '$.** == 7', '!($.amount > 100)', '($.missing > 1) is unknown', '$ == 5', '$.a.b.c == null', '$.amount.keyvalue().value > 1'
+]) f;
+SELECT count(webhooks.register_endpoint('https://example.com/' || n, '{f}', description => n::text, filter => filter)) FROM filters;
+SELECT count(webhooks.register_endpoint('https://example.com/all', '{f}', description => 'all'));
+SELECT p, receivers(webhooks.dispatch('f', p::jsonb)) FROM unnest(ARRAY[
+	'{}', '{"amount": 101}', '{"amount": 100}', '{"amount": "101"}', '{"amount": null}', '{"amount": [1, 200]}', '{"amount": 500, "zero": 0}',
+	'{"items": [{"price": 1}, {"price": 6}]}', '{"items": [{"price": 1}]}', '{"items": {"price": 9}}', '{"items": "x"}',
+	'{"at": "2026-06-01"}', '{"at": "2025-06-01"}', '{"at": "2026-06-01T00:00:00+00"}', '{"at": 7}', '{"at": "junk"}',
+	'{"name": "abcz"}', '{"name": "xz"}', '{"deep": {"er": [1, [7]]}}', '5', 'null', '"text"', '[]', '{"a": {"b": {"c": null}}}'
+]) p;
+
+-- one as deeply nested as can be, which no filter may choke on
+SELECT receivers(webhooks.dispatch('f', (repeat('[', 5000) || '7' || repeat(']', 5000))::jsonb)) LIKE '%all';
+
+-- An event that no filter lets through is kept, and has no deliveries.
+SELECT count(webhooks.register_endpoint('https://example.com/never', '{g}', description => 'g', filter => '$.a == 1'));
+SELECT webhooks.dispatch('g', '{"a": 2}') AS event \gset
+SELECT count(*), (SELECT count(*) FROM webhooks.dispatch_status(:'event')) FROM webhooks.events WHERE event_id = :'event';
+
+-- endpoint_ids names exactly who gets an event: neither event types nor filters count.
+SELECT receivers(webhooks.dispatch('h', '{"a": 2}', endpoint_ids => array_agg(endpoint_id))) FROM webhooks.endpoints WHERE description IN ('g', 'all');
+
+-- A filter that is changed counts at once, one that is taken away no more.
+UPDATE webhooks.endpoints SET filter = '$.a == 2' WHERE description = 'g';
+SELECT receivers(webhooks.dispatch('g', '{"a": 2}')), receivers(webhooks.dispatch('g', '{"a": 1}'));
+UPDATE webhooks.endpoints SET filter = NULL WHERE description = 'g';
+SELECT receivers(webhooks.dispatch('g', '{"a": 2}')), receivers(webhooks.dispatch('g', '{"a": 1}'));
+UPDATE webhooks.endpoints SET filter = '$.a == 2' WHERE description = 'g';
+
+-- A raw event is asked as what its body says in JSON, if its content type says JSON.
+SELECT b, t, receivers(webhooks.dispatch_raw('g', convert_to(b, 'UTF8'), t)) FROM (VALUES
+	('{"a": 2}', 'application/json'), (' {"a" : 2.0 } ', 'application/vnd.acme+json; v=1'), ('{"a": 2}', 'text/plain'),
+	('{"a": 1}', 'application/json'), ('{"a": 2', 'application/json'), ('', 'application/json'), ('{"a": "\u0000"}', 'application/json')
+) v(b, t);
+SELECT receivers(webhooks.dispatch_raw('g', '\x7b2261223a32ff7d')), receivers(webhooks.dispatch_raw('g', '\x7b2261223a327d00')),
+	receivers(webhooks.dispatch_raw('g', '\x7b2261223a327d'));
+
+-- What an evaluation is undone with is nothing but itself.
+BEGIN;
+SELECT webhooks.dispatch('f', '{"at": "2026-06-01T00:00:00+00"}') AS event \gset
+COMMIT;
+SELECT receivers(:'event');
+
+-- A cancelled evaluation is not a filter's answer.
+SELECT count(webhooks.register_endpoint('https://example.com/slow', '{slow}',
+	filter => 'exists($[*] ? (exists($[*] ? ($[*] == "y")))) || exists($.** ? (@ == "y"))'));
+\set VERBOSITY terse
+SET statement_timeout = '100ms';
+SELECT webhooks.dispatch('slow', jsonb_agg(n)) FROM generate_series(1, 1000) n;
+RESET statement_timeout;
+
+TRUNCATE webhooks.endpoints, webhooks.endpoint_secrets, webhooks.events, webhooks.queue, webhooks.attempts, webhooks.dead_letters;
+DROP TABLE filters;
+DROP FUNCTION receivers(uuid);
+DROP FUNCTION tried(text);
