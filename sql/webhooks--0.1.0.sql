@@ -498,6 +498,294 @@ IS 'waits until nothing is due and nothing in flight; false when the timeout pas
 
 
 -- ---------------------------------------------------------------------------------------------------------------------
+-- How it goes
+-- ---------------------------------------------------------------------------------------------------------------------
+
+CREATE FUNCTION webhooks.processes(
+	OUT pid integer,
+	OUT worker integer,
+	OUT database text,
+	OUT in_flight integer,
+	OUT attempted bigint,
+	OUT succeeded bigint,
+	OUT retried bigint,
+	OUT dead_lettered bigint,
+	OUT bytes_sent bigint,
+	OUT started_at timestamptz,
+	OUT last_error text,
+	OUT last_error_at timestamptz)
+RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'wh_sql_processes';
+COMMENT ON FUNCTION webhooks.processes()
+IS 'the processes of the whole server that deliver, and what they have done since they started';
+
+CREATE VIEW webhooks.pg_stat_webhooks AS SELECT * FROM webhooks.processes();
+COMMENT ON VIEW webhooks.pg_stat_webhooks
+IS 'one row a process that delivers, with its counts since it started: workers, and sessions in deliver_due (worker is NULL); last_error is told in its own database';
+
+CREATE FUNCTION webhooks.checked_endpoint(endpoint_id uuid, period interval) RETURNS uuid
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF period IS NULL OR period <= interval '0' THEN
+		RAISE invalid_parameter_value USING MESSAGE = 'period must be above 0 and not NULL';
+	END IF;
+	IF endpoint_id IS NOT NULL
+		AND NOT EXISTS (SELECT FROM webhooks.endpoints e WHERE e.endpoint_id = checked_endpoint.endpoint_id)
+	THEN
+		RAISE no_data_found USING MESSAGE = format('endpoint %s does not exist', endpoint_id);
+	END IF;
+	RETURN endpoint_id;
+END;
+$$;
+COMMENT ON FUNCTION webhooks.checked_endpoint(uuid, interval) IS 'internal: the arguments of endpoint_stats, judged';
+
+CREATE FUNCTION webhooks.endpoint_stats(
+	endpoint_id uuid DEFAULT NULL,
+	period interval DEFAULT '1 day',
+	OUT endpoint_id uuid,
+	OUT url text,
+	OUT total bigint,
+	OUT succeeded bigint,
+	OUT failed bigint,
+	OUT success_rate double precision,
+	OUT avg_ms double precision,
+	OUT p50_ms double precision,
+	OUT p95_ms double precision,
+	OUT p99_ms double precision,
+	OUT errors jsonb)
+RETURNS SETOF record LANGUAGE sql STABLE
+BEGIN ATOMIC
+	WITH wanted AS MATERIALIZED (
+		SELECT webhooks.checked_endpoint(endpoint_stats.endpoint_id, endpoint_stats.period) AS endpoint_id
+	), made AS (
+		SELECT a.endpoint_id, a.outcome, a.duration_ms,
+			coalesce(a.status_code::text, a.error_class) AS error
+		FROM webhooks.attempts a, wanted w
+		WHERE a.attempted_at > now() - endpoint_stats.period
+			AND a.outcome <> 'cancelled'
+			AND (w.endpoint_id IS NULL OR a.endpoint_id = w.endpoint_id)
+	), kinds AS (
+		SELECT k.endpoint_id, jsonb_object_agg(k.error, k.n) AS errors
+		FROM (SELECT m.endpoint_id, m.error, count(*) AS n FROM made m
+			WHERE m.outcome <> 'succeeded' AND m.error IS NOT NULL GROUP BY 1, 2) k
+		GROUP BY 1
+	), sums AS (
+		SELECT m.endpoint_id,
+			count(*) AS total,
+			count(*) FILTER (WHERE m.outcome = 'succeeded') AS succeeded,
+			avg(m.duration_ms) AS avg_ms,
+			percentile_cont(ARRAY[0.5, 0.95, 0.99]) WITHIN GROUP (ORDER BY m.duration_ms) AS percentiles
+		FROM made m
+		GROUP BY 1
+	)
+	SELECT e.endpoint_id, e.url, coalesce(s.total, 0), coalesce(s.succeeded, 0),
+		coalesce(s.total - s.succeeded, 0),
+		pg_catalog.round(s.succeeded::numeric / s.total, 4),
+		pg_catalog.round(s.avg_ms::numeric, 3), pg_catalog.round(s.percentiles[1]::numeric, 3),
+		pg_catalog.round(s.percentiles[2]::numeric, 3), pg_catalog.round(s.percentiles[3]::numeric, 3),
+		coalesce(k.errors, '{}')
+	FROM wanted w
+	JOIN webhooks.endpoints e ON w.endpoint_id IS NULL OR e.endpoint_id = w.endpoint_id
+	LEFT JOIN sums s ON s.endpoint_id = e.endpoint_id
+	LEFT JOIN kinds k ON k.endpoint_id = e.endpoint_id
+	WHERE e.registered OR s.total > 0
+	ORDER BY coalesce(s.total - s.succeeded, 0) DESC, s.total DESC NULLS LAST, e.endpoint_id;
+END;
+COMMENT ON FUNCTION webhooks.endpoint_stats(uuid, interval)
+IS 'attempts of each endpoint within the period: how many succeeded (success_rate is 0 to 1), how long they took, and the failures by status or error class; those with most failures first';
+
+CREATE FUNCTION webhooks.health(
+	OUT ok boolean,
+	OUT reason text,
+	OUT workers_running integer,
+	OUT workers_wanted integer,
+	OUT due bigint,
+	OUT oldest_due interval,
+	OUT dead_letters bigint)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	late constant interval := '5 minutes';
+	session_tenant text := nullif(current_setting('webhooks.tenant_id', true), '');
+	broken text[] := '{}';
+	notes text[] := '{}';
+	unserved bigint;
+BEGIN
+	workers_running := (SELECT count(*) FROM webhooks.processes() p
+		WHERE p.database = current_database() AND p.worker IS NOT NULL);
+	workers_wanted := CASE WHEN current_setting('webhooks.enabled')::boolean AND NOT pg_is_in_recovery()
+		THEN current_setting('webhooks.workers')::integer ELSE 0 END;
+
+	SELECT sum(q.n), max(clock_timestamp() - q.oldest) INTO due, oldest_due
+	FROM webhooks.endpoints e, LATERAL (
+		SELECT count(*) AS n, min(q.due_at) AS oldest FROM webhooks.queue q
+		WHERE q.endpoint_id = e.endpoint_id AND q.due_at <= clock_timestamp()) q
+	WHERE e.state = 'active' AND (session_tenant IS NULL OR e.tenant_id = session_tenant);
+	due := coalesce(due, 0);
+	dead_letters := (SELECT count(*) FROM webhooks.dead_letters d
+		WHERE session_tenant IS NULL OR d.tenant_id = session_tenant);
+	unserved := (SELECT count(*) FROM webhooks.endpoint_secrets s WHERE s.encryption_key_id IS NULL);
+
+	IF NOT (current_setting('shared_preload_libraries') ~ '(^|[ ,"/])webhooks(\.so)?($|[ ,"])') THEN
+		broken := broken || 'webhooks is not in shared_preload_libraries, so no worker runs'::text;
+	ELSIF pg_is_in_recovery() THEN
+		notes := notes || 'this server is a standby, which delivers nothing until it is promoted'::text;
+	ELSIF NOT current_setting('webhooks.enabled')::boolean THEN
+		broken := broken || 'webhooks.enabled is off'::text;
+	ELSIF workers_running < workers_wanted THEN
+		broken := broken || format('%s of %s workers run', workers_running, workers_wanted);
+	END IF;
+	IF oldest_due > late THEN
+		broken := broken || format('deliveries have been due for up to %s', date_trunc('second', oldest_due));
+	END IF;
+	IF to_regclass(format('webhooks.events_%s', to_char(now() AT TIME ZONE 'UTC', 'YYYYMMDD'))) IS NULL
+		AND EXISTS (SELECT FROM webhooks.endpoints WHERE created_at < now() - interval '1 hour')
+	THEN
+		notes := notes || 'there is no partition for today, events go to the default one'::text;
+	END IF;
+	IF unserved > 0 AND session_tenant IS NULL THEN
+		notes := notes || format('%s secrets are stored unencrypted', unserved);
+	END IF;
+	ok := broken = '{}';
+	reason := nullif(array_to_string(broken || notes, '; '), '');
+END;
+$$;
+COMMENT ON FUNCTION webhooks.health()
+IS 'whether deliveries go on as they should, and if not, why; reason may hold remarks while ok is true; due and dead_letters are the session''s tenant''s where one is set';
+
+CREATE FUNCTION webhooks.metrics(OUT name text, OUT labels jsonb, OUT value double precision)
+RETURNS SETOF record LANGUAGE sql STABLE
+BEGIN ATOMIC
+	WITH h AS MATERIALIZED (SELECT * FROM webhooks.health()),
+	p AS MATERIALIZED (SELECT * FROM webhooks.processes() WHERE database = current_database())
+	SELECT m.name, m.labels, m.value FROM h, LATERAL (VALUES
+		('webhooks_up', jsonb '{}', h.ok::integer::double precision),
+		('webhooks_workers_running', '{}', h.workers_running),
+		('webhooks_workers_wanted', '{}', h.workers_wanted),
+		('webhooks_deliveries_due', '{}', h.due),
+		('webhooks_oldest_due_seconds', '{}', coalesce(EXTRACT(epoch FROM h.oldest_due)::double precision, 0)),
+		('webhooks_dead_letters', '{}', h.dead_letters)
+	) m(name, labels, value)
+	UNION ALL
+	SELECT 'webhooks_endpoints', jsonb_build_object('state', s.state), count(e.endpoint_id)
+	FROM unnest(ARRAY['active', 'paused', 'disabled']) s(state)
+	LEFT JOIN webhooks.endpoints e ON e.state = s.state AND e.registered
+	GROUP BY s.state
+	UNION ALL
+	SELECT m.name, m.labels, m.value FROM p, LATERAL (VALUES
+		('webhooks_in_flight', jsonb '{}', p.in_flight::double precision),
+		('webhooks_attempts_total', jsonb '{"outcome": "succeeded"}', p.succeeded),
+		('webhooks_attempts_total', '{"outcome": "retrying"}', p.retried),
+		('webhooks_attempts_total', '{"outcome": "dead_letter"}', p.dead_lettered),
+		('webhooks_sent_bytes_total', '{}', p.bytes_sent)
+	) v(name, labels, value), LATERAL (
+		SELECT v.name, v.labels || jsonb_build_object('worker', p.worker::text) AS labels, v.value
+	) m
+	WHERE p.worker IS NOT NULL;
+END;
+COMMENT ON FUNCTION webhooks.metrics()
+IS 'figures for a monitoring system; those named _total only grow while their worker runs, and begin at 0 with it';
+
+CREATE FUNCTION webhooks.html(text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+	SELECT replace(replace(replace(replace(replace(coalesce($1, ''), '&', '&amp;'), '<', '&lt;'), '>', '&gt;'),
+		'"', '&quot;'), '''', '&#39;');
+END;
+COMMENT ON FUNCTION webhooks.html(text) IS 'internal: text as HTML';
+
+CREATE FUNCTION webhooks.html_table(head text[], body text, empty text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+	SELECT CASE WHEN coalesce(body, '') = '' THEN '<p class="empty">' || webhooks.html(empty) || '</p>'
+		ELSE '<table><thead><tr>'
+			|| (SELECT string_agg('<th>' || webhooks.html(h) || '</th>', '' ORDER BY n)
+				FROM unnest(head) WITH ORDINALITY u(h, n))
+			|| '</tr></thead><tbody>' || body || '</tbody></table>' END;
+END;
+COMMENT ON FUNCTION webhooks.html_table(text[], text, text)
+IS 'internal: an HTML table, or a sentence where it has no rows';
+
+CREATE FUNCTION webhooks.html_row(VARIADIC cells text[]) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+	SELECT '<tr>' || (SELECT string_agg('<td>' || webhooks.html(c) || '</td>', '' ORDER BY n)
+		FROM unnest(cells) WITH ORDINALITY u(c, n)) || '</tr>';
+END;
+COMMENT ON FUNCTION webhooks.html_row(text[]) IS 'internal: a row of an HTML table';
+
+CREATE FUNCTION webhooks.report_html() RETURNS text
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+	WITH h AS MATERIALIZED (SELECT * FROM webhooks.health()),
+	s AS MATERIALIZED (SELECT * FROM webhooks.endpoint_stats() WHERE total > 0 LIMIT 50),
+	recent AS (
+		SELECT l.attempted_at, l.event_type, l.url, l.attempt, l.outcome, l.status_code, l.error
+		FROM webhooks.delivery_log l
+		WHERE l.attempted_at > now() - interval '1 day' AND l.outcome IN ('retrying', 'dead_letter')
+		ORDER BY l.attempted_at DESC LIMIT 50
+	), dead AS (
+		SELECT d.reason, count(*) AS n, min(d.dead_at) AS first, max(d.dead_at) AS last
+		FROM webhooks.dead_letters d GROUP BY d.reason
+	)
+	SELECT '<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>webhooks: ' || webhooks.html(current_database()) || '</title>
+<style>
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem; color: #1b1f24; background: #fff; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
+.state { padding: .6rem 1rem; border-radius: .4rem; } .ok { background: #e3f5e6; } .bad { background: #fbe4e4; }
+.figures { display: flex; flex-wrap: wrap; gap: 1rem; margin: 1rem 0; padding: 0; list-style: none; }
+.figures li { background: #f3f4f6; border-radius: .4rem; padding: .6rem 1rem; min-width: 8rem; } .figures b { display: block; font-size: 1.3rem; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; font-size: .9rem; }
+th, td { text-align: left; padding: .35rem .8rem .35rem 0; border-bottom: 1px solid #e2e5e9; vertical-align: top; }
+td { overflow-wrap: anywhere; min-width: 5.6rem; } .empty { color: #5b6470; }
+</style>
+</head>
+<body>
+<h1>Webhooks of ' || webhooks.html(current_database()) || '</h1>
+<p class="state ' || CASE WHEN h.ok THEN 'ok' ELSE 'bad' END || '"><b>' || CASE WHEN h.ok THEN 'Delivering' ELSE 'Needs attention' END
+		|| '</b>' || coalesce(': ' || webhooks.html(h.reason), '') || '</p>
+<ul class="figures">
+<li><b>' || h.workers_running || ' of ' || h.workers_wanted || '</b>workers run</li>
+<li><b>' || h.due || '</b>deliveries due</li>
+<li><b>' || webhooks.html(coalesce(date_trunc('second', h.oldest_due)::text, '–')) || '</b>the oldest is late by</li>
+<li><b>' || h.dead_letters || '</b>dead letters</li>
+</ul>
+<h2>Endpoints, last 24 hours</h2>
+<div class="wide">' || webhooks.html_table(
+			ARRAY['URL', 'Attempts', 'Failed', 'Success', 'Median ms', 'p95 ms', 'p99 ms', 'Failures by kind'],
+			(SELECT string_agg(webhooks.html_row(s.url, s.total::text, s.failed::text,
+				pg_catalog.round((s.success_rate * 100)::numeric, 1) || ' %', pg_catalog.round(s.p50_ms::numeric, 1)::text,
+				pg_catalog.round(s.p95_ms::numeric, 1)::text, pg_catalog.round(s.p99_ms::numeric, 1)::text,
+				(SELECT string_agg(e.key || ' × ' || e.value, ', ' ORDER BY e.value::bigint DESC, e.key)
+					FROM jsonb_each_text(s.errors) e)), '' ORDER BY s.failed DESC, s.total DESC) FROM s),
+			'No request was made.') || '</div>
+<h2>Latest failures</h2>
+<div class="wide">' || webhooks.html_table(ARRAY['When', 'Event type', 'URL', 'Attempt', 'Outcome', 'Status', 'Error'],
+			(SELECT string_agg(webhooks.html_row(to_char(r.attempted_at, 'YYYY-MM-DD HH24:MI:SS TZ'), r.event_type, r.url,
+				r.attempt::text, r.outcome, r.status_code::text, r.error), '' ORDER BY r.attempted_at DESC) FROM recent r),
+			'There is none.') || '</div>
+<h2>Dead letters</h2>
+<div class="wide">' || webhooks.html_table(ARRAY['Reason', 'Deliveries', 'First', 'Last'],
+			(SELECT string_agg(webhooks.html_row(d.reason, d.n::text, to_char(d.first, 'YYYY-MM-DD HH24:MI:SS TZ'),
+				to_char(d.last, 'YYYY-MM-DD HH24:MI:SS TZ')), '' ORDER BY d.n DESC) FROM dead d),
+			'There is none.') || '</div>
+<p class="empty">As of ' || to_char(now(), 'YYYY-MM-DD HH24:MI:SS TZ') || '.</p>
+</body>
+</html>
+'
+	FROM h;
+END;
+COMMENT ON FUNCTION webhooks.report_html()
+IS 'one HTML page: health, endpoints, latest failures, dead letters; psql -XAt -c ''SELECT webhooks.report_html()'' > report.html';
+
+
+-- ---------------------------------------------------------------------------------------------------------------------
 -- Partitions and retention
 -- ---------------------------------------------------------------------------------------------------------------------
 

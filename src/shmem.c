@@ -37,6 +37,10 @@ typedef struct WhSlot
 	bool		look;
 	int			wake_count;
 	WhWake		wakes[WH_WAKES_MAX];
+	TimestampTz started_at;
+	WhCounts	counts;
+	TimestampTz last_error_at;
+	char		last_error[WH_LAST_ERROR_SIZE];
 	int			in_flight_end;	/* entries from here on are unused */
 	WhInFlight	in_flight[WH_IN_FLIGHT_MAX];
 } WhSlot;
@@ -423,6 +427,10 @@ attach(int slot, WhSlotState expected)
 		s->state = WH_SLOT_RUNNING;
 		s->pid = MyProcPid;
 		s->pgprocno = MyProc->pgprocno;
+		s->started_at = GetCurrentTimestamp();
+		s->counts = (WhCounts) {0};
+		s->last_error_at = 0;
+		s->last_error[0] = '\0';
 		my_slot = slot;
 	}
 	LWLockRelease(s->lock);
@@ -541,6 +549,25 @@ wh_slot_in_flight(int index, const WhInFlight *request)
 }
 
 void
+wh_slot_report(const WhCounts *counts, const char *error)
+{
+	WhSlot	   *slot;
+
+	if (my_slot == WH_SLOT_NONE)
+		return;
+
+	slot = &shared->slots[my_slot];
+	LWLockAcquire(slot->lock, LW_EXCLUSIVE);
+	slot->counts = *counts;
+	if (error)
+	{
+		strlcpy(slot->last_error, error, WH_LAST_ERROR_SIZE);
+		slot->last_error_at = GetCurrentTimestamp();
+	}
+	LWLockRelease(slot->lock);
+}
+
+void
 wh_shmem_wake(Oid database, const WhWake *wakes, int count)
 {
 	if (shared == NULL)
@@ -617,6 +644,35 @@ wh_shmem_in_flight(Oid database, WhInFlight **requests)
 				(*requests)[count] = slot->in_flight[j];
 				(*requests)[count++].worker_pid = slot->pid;
 			}
+		LWLockRelease(slot->lock);
+	}
+	return count;
+}
+
+int
+wh_shmem_processes(WhProcess *processes)
+{
+	int			count = 0;
+
+	for (int i = 0; shared && i < WH_SLOTS; i++)
+	{
+		WhSlot	   *slot = &shared->slots[i];
+		WhProcess  *process = &processes[count];
+
+		LWLockAcquire(slot->lock, LW_SHARED);
+		if (slot->state == WH_SLOT_RUNNING)
+		{
+			*process = (WhProcess)
+			{
+				.pid = slot->pid, .number = slot->launcher_pid == 0 ? -1 : slot->number,
+				.database = slot->database, .started_at = slot->started_at,
+				.counts = slot->counts, .last_error_at = slot->last_error_at
+			};
+			strlcpy(process->last_error, slot->last_error, WH_LAST_ERROR_SIZE);
+			for (int j = 0; j < slot->in_flight_end; j++)
+				process->in_flight += slot->in_flight[j].started_at != 0;
+			count++;
+		}
 		LWLockRelease(slot->lock);
 	}
 	return count;

@@ -46,6 +46,30 @@ typedef struct WhInFlight
 	int			worker_pid;
 } WhInFlight;
 
+/* What a process has done since it began to deliver. */
+typedef struct WhCounts
+{
+	int64		attempted;
+	int64		succeeded;
+	int64		retried;
+	int64		dead_lettered;
+	int64		bytes_sent;		/* of request bodies */
+} WhCounts;
+
+#define WH_LAST_ERROR_SIZE 256
+
+typedef struct WhProcess
+{
+	int			pid;
+	int			number;			/* of the worker; -1: a session that runs deliver_due */
+	Oid			database;
+	int			in_flight;
+	TimestampTz started_at;
+	WhCounts	counts;
+	TimestampTz last_error_at;	/* 0: there was none */
+	char		last_error[WH_LAST_ERROR_SIZE];
+} WhProcess;
+
 /*
  * Installs the hooks that reserve and create the shared memory; to be called from _PG_init while
  * preloading.
@@ -138,6 +162,9 @@ extern int	wh_slot_take_wakes(WhWake *wakes, bool *look);
  */
 extern void wh_slot_in_flight(int index, const WhInFlight *request);
 
+/* Makes known what this process has done; error may be NULL: none since the last report. */
+extern void wh_slot_report(const WhCounts *counts, const char *error);
+
 /*
  * Senders. Both may be called in a commit callback: they never raise.
  */
@@ -146,5 +173,8 @@ extern void wh_shmem_look(Oid database);
 
 /* The requests in flight of a database, palloc'd; returns their number. */
 extern int	wh_shmem_in_flight(Oid database, WhInFlight **requests);
+
+/* The processes of the whole server that deliver, into room for WH_SLOTS; returns their number. */
+extern int	wh_shmem_processes(WhProcess *processes);
 
 #endif

@@ -3,15 +3,20 @@
  */
 #include "postgres.h"
 
+#include "commands/dbcommands.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "shmem.h"
+#include "sql/session.h"
+#include "utils/builtins.h"
 #include "utils/tuplestore.h"
 #include "utils/timestamp.h"
 #include "wake.h"
 
 PG_FUNCTION_INFO_V1(wh_sql_in_flight);
+PG_FUNCTION_INFO_V1(wh_sql_processes);
 PG_FUNCTION_INFO_V1(wh_sql_announce);
 
 Datum
@@ -32,6 +37,44 @@ wh_sql_in_flight(PG_FUNCTION_ARGS)
 
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
+	return (Datum) 0;
+}
+
+static void
+put_process(ReturnSetInfo *result, const WhProcess *process)
+{
+	/* what went wrong is told in its own database, and to no tenant: it may be another's */
+	bool		told = process->last_error_at != 0 && process->database == MyDatabaseId &&
+		wh_session_tenant() == NULL;
+	char	   *database = get_database_name(process->database);
+	Size		error_len = pg_mbcliplen(process->last_error, strlen(process->last_error),
+										 WH_LAST_ERROR_SIZE - 1);
+	Datum		values[] = {
+		Int32GetDatum(process->pid), Int32GetDatum(process->number),
+		database ? CStringGetTextDatum(database) : (Datum) 0,
+		Int32GetDatum(process->in_flight),
+		Int64GetDatum(process->counts.attempted), Int64GetDatum(process->counts.succeeded),
+		Int64GetDatum(process->counts.retried), Int64GetDatum(process->counts.dead_lettered),
+		Int64GetDatum(process->counts.bytes_sent), TimestampTzGetDatum(process->started_at),
+		PointerGetDatum(cstring_to_text_with_len(process->last_error, error_len)),
+		TimestampTzGetDatum(process->last_error_at)
+	};
+	bool		nulls[lengthof(values)] = {
+		[1] = process->number < 0, [2] = database == NULL, [10] = !told, [11] = !told
+	};
+
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+}
+
+Datum
+wh_sql_processes(PG_FUNCTION_ARGS)
+{
+	WhProcess  *processes = palloc(WH_SLOTS * sizeof(WhProcess));
+	int			count = wh_shmem_processes(processes);
+
+	InitMaterializedSRF(fcinfo, 0);
+	for (int i = 0; i < count; i++)
+		put_process((ReturnSetInfo *) fcinfo->resultinfo, &processes[i]);
 	return (Datum) 0;
 }
 

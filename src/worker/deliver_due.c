@@ -28,13 +28,13 @@ add_interval(TimestampTz at, Interval *span)
 												   IntervalPGetDatum(span)));
 }
 
-static WhEngineCounts
+static WhCounts
 deliver(int64 max_deliveries, TimestampTz deadline)
 {
 	WhEngine   *engine = wh_engine_create(PortalContext,
 										  (WhEngineOptions) {.in_session = true,
 										  .max_deliveries = max_deliveries});
-	WhEngineCounts counts;
+	WhCounts	counts;
 
 	PG_TRY();
 	{
@@ -57,7 +57,7 @@ deliver(int64 max_deliveries, TimestampTz deadline)
 }
 
 static Datum
-make_result(FunctionCallInfo fcinfo, const WhEngineCounts *counts)
+make_result(FunctionCallInfo fcinfo, const WhCounts *counts)
 {
 	TupleDesc	desc;
 	Datum		values[4] = {
@@ -77,7 +77,7 @@ wh_sql_deliver_due(PG_FUNCTION_ARGS)
 	CallContext *context = castNode(CallContext, fcinfo->context);
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz deadline;
-	WhEngineCounts counts;
+	WhCounts	counts;
 	Datum		result;
 
 	if (PG_ARGISNULL(0) || PG_GETARG_INT32(0) < 1)

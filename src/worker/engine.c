@@ -214,7 +214,7 @@ wh_engine_drain(WhEngine *e, TimestampTz deadline)
 			break;
 }
 
-WhEngineCounts
+WhCounts
 wh_engine_counts(const WhEngine *e)
 {
 	return e->counts;

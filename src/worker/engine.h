@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "datatype/timestamp.h"
+#include "shmem.h"
 
 typedef struct WhEngine WhEngine;
 
@@ -17,14 +18,6 @@ typedef struct WhEngineOptions
 	bool		in_session;
 	int64		max_deliveries; /* stop starting requests after so many; 0 is no limit */
 } WhEngineOptions;
-
-typedef struct WhEngineCounts
-{
-	int64		attempted;
-	int64		succeeded;
-	int64		retried;
-	int64		dead_lettered;
-} WhEngineCounts;
 
 /* Allocated in a child of context. Raises when libcurl or descriptors are not to be had. */
 extern WhEngine *wh_engine_create(MemoryContext context, WhEngineOptions options);
@@ -59,6 +52,6 @@ extern bool wh_engine_idle(WhEngine *engine);
 /* Starts no further request, and waits until the present ones are recorded, or the time is over. */
 extern void wh_engine_drain(WhEngine *engine, TimestampTz deadline);
 
-extern WhEngineCounts wh_engine_counts(const WhEngine *engine);
+extern WhCounts wh_engine_counts(const WhEngine *engine);
 
 #endif

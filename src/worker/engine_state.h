@@ -28,7 +28,7 @@ struct WhEngine
 	WhSender   *sender;
 	WhQueue		queue;			/* with the scheduler and what is in hand */
 	WaitEventSet *wait_set;
-	WhEngineCounts counts;
+	WhCounts counts;
 	int64		started;		/* requests, ever */
 	bool		draining;
 	bool		no_extension;

@@ -35,6 +35,7 @@ complete(WhEngine *e, WhDelivery *d)
 	WhWake		wake;
 
 	e->counts.attempted++;
+	e->counts.bytes_sent += d->request.body_len;
 	switch (d->verdict.outcome)
 	{
 		case WH_SUCCEEDED:
@@ -59,15 +60,22 @@ static WhTransactionResult
 record(WhEngine *e, WhDelivery **batch, int count)
 {
 	WhTransactionResult result;
+	char		last_error[WH_LAST_ERROR_SIZE] = "";
 
 	/* a request that was made must not be forgotten because the server is stopping */
 	wh_transaction_hold_sigterm(true);
 	result = wh_queue_record(&e->queue, batch, count);
 	wh_transaction_hold_sigterm(false);
 
-	if (result == WH_TRANSACTION_DONE)
-		for (int i = 0; i < count; i++)
-			complete(e, batch[i]);
+	if (result != WH_TRANSACTION_DONE)
+		return result;
+	for (int i = 0; i < count; i++)
+	{
+		if (batch[i]->request.error[0])
+			strlcpy(last_error, batch[i]->request.error, sizeof(last_error));
+		complete(e, batch[i]);
+	}
+	wh_slot_report(&e->counts, last_error[0] ? last_error : NULL);
 	return result;
 }
 

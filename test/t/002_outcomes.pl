@@ -90,7 +90,7 @@ for my $name (sort keys %case)
 {
 	my $case = $case{$name};
 
-	subtest $name => sub {
+	subtest "case $name" => sub {
 		my $failed = $case->{state} eq 'dead_letter';
 		my $status = $case->{status};
 		my $check_class = sub {
@@ -178,6 +178,21 @@ is(scalar $receiver->requests('/followed'), 0, 'no redirect was followed');
 	my $event_id = dispatch($node, $case{410}{event_type}, '{}');
 	is(value($node, "SELECT count(*) FROM webhooks.queue WHERE event_id = '$event_id'"), 0, 'nothing more is queued for it');
 	is(value($node, "SELECT count(*) FROM webhooks.endpoints WHERE state <> 'active'"), 1, 'no other endpoint is disabled');
+}
+
+# What the worker says of itself
+
+{
+	my $counted = 'SELECT count(*) FILTER (WHERE outcome = $$%s$$) FROM webhooks.attempts';
+	wait_until(sub { value($node, 'SELECT sum(attempted) FROM webhooks.pg_stat_webhooks') == value($node, 'SELECT count(*) FROM webhooks.attempts') },
+		'every attempt to be counted');
+	my ($stat) = rows($node, 'SELECT * FROM webhooks.pg_stat_webhooks');
+	is($stat->{pid}, $worker, 'pg_stat_webhooks has the worker');
+	is($stat->{$_->[0]}, value($node, sprintf $counted, $_->[1]), "and counts what $_->[0]")
+	  for [ succeeded => 'succeeded' ], [ retried => 'retrying' ], [ dead_lettered => 'dead_letter' ];
+	cmp_ok($stat->{bytes_sent}, '>', 0, 'and bytes');
+	ok(length $stat->{last_error}, 'and tells the last error');
+	is(value($node, 'SELECT ok FROM webhooks.health()'), 't', 'health() finds all well');
 }
 
 # The worker

@@ -1,0 +1,62 @@
+-- What monitoring reads: endpoint_stats, pg_stat_webhooks, health, metrics, report_html.
+\set VERBOSITY terse
+\pset null '-'
+
+SELECT endpoint_id AS busy FROM webhooks.register_endpoint('https://busy.example/hook?a=1&b=<2>', '{a.*}') \gset
+SELECT endpoint_id AS quiet FROM webhooks.register_endpoint('https://quiet.example/hook', '{b.*}') \gset
+SELECT endpoint_id AS other FROM webhooks.register_endpoint('https://other.example/hook', '{a.*}', tenant_id => 'acme') \gset
+
+-- without a worker nothing is well, and it is said why
+SELECT ok, reason, workers_running, workers_wanted, due, oldest_due IS NULL AS none_due, dead_letters FROM webhooks.health();
+
+-- an attempt every second: 1 to 100 ms, the last ten failed in three ways
+INSERT INTO webhooks.attempts (delivery_id, event_id, endpoint_id, tenant_id, url, attempt, attempted_at, duration_ms,
+	outcome, status_code, error_class, error)
+SELECT gen_random_uuid(), gen_random_uuid(), :'busy', '', 'https://busy.example/hook', 1,
+	now() - interval '1 hour' + i * interval '1 second', i,
+	CASE WHEN i <= 90 THEN 'succeeded' WHEN i <= 97 THEN 'retrying' ELSE 'dead_letter' END,
+	CASE WHEN i <= 90 THEN 200 WHEN i <= 96 THEN 503 END,
+	CASE WHEN i <= 90 THEN NULL WHEN i <= 96 THEN 'status' WHEN i = 97 THEN 'timeout' ELSE 'connect' END,
+	CASE WHEN i > 90 THEN 'it said <no> & left "' || i || '"' END
+FROM generate_series(1, 100) i;
+-- what was cancelled was no request, and what is older than the period does not count
+INSERT INTO webhooks.attempts (delivery_id, event_id, endpoint_id, tenant_id, url, attempt, attempted_at, duration_ms, outcome)
+VALUES (gen_random_uuid(), gen_random_uuid(), :'busy', '', 'https://busy.example/hook', 0, now(), NULL, 'cancelled'),
+	(gen_random_uuid(), gen_random_uuid(), :'busy', '', 'https://busy.example/hook', 1, now() - interval '2 days', 5000, 'succeeded');
+
+SELECT url, total, succeeded, failed, success_rate, avg_ms, p50_ms, p95_ms, p99_ms, errors FROM webhooks.endpoint_stats();
+SELECT url, total, success_rate, errors FROM webhooks.endpoint_stats(:'quiet');
+SELECT url, total, avg_ms FROM webhooks.endpoint_stats(:'busy', '3 days');
+
+-- bad input
+SELECT * FROM webhooks.endpoint_stats('00000000-0000-0000-0000-000000000000');
+SELECT * FROM webhooks.endpoint_stats(period => '0');
+SELECT * FROM webhooks.endpoint_stats(period => NULL);
+
+-- what is due and dead is counted; what is held or not yet due is not
+INSERT INTO webhooks.queue (delivery_id, event_id, endpoint_id, due_at)
+SELECT gen_random_uuid(), gen_random_uuid(), e, now() + t
+FROM unnest(ARRAY[:'busy', :'quiet', :'other']::uuid[]) e, unnest('{-10 minutes, -1 minute, 1 hour}'::interval[]) t;
+SELECT webhooks.pause_endpoint(:'quiet');
+INSERT INTO webhooks.dead_letters (delivery_id, event_id, endpoint_id, tenant_id, reason, attempts, dead_at)
+VALUES (gen_random_uuid(), gen_random_uuid(), :'busy', '', 'exhausted', 9, '2026-01-02 03:04:05+00'),
+	(gen_random_uuid(), gen_random_uuid(), :'other', 'acme', 'gone', 1, '2026-01-03 03:04:05+00');
+SELECT ok, due, oldest_due BETWEEN '10 minutes' AND '1 hour' AS right_age, dead_letters FROM webhooks.health();
+SELECT regexp_replace(reason, 'up to .*', 'up to …') FROM webhooks.health();
+SET webhooks.tenant_id = 'acme';
+SELECT due, dead_letters FROM webhooks.health();
+RESET webhooks.tenant_id;
+
+SELECT name, labels, value FROM webhooks.metrics() WHERE name <> 'webhooks_oldest_due_seconds' ORDER BY name, labels;
+SELECT value BETWEEN 600 AND 3600 AS right_age FROM webhooks.metrics() WHERE name = 'webhooks_oldest_due_seconds';
+SELECT count(*) FROM webhooks.pg_stat_webhooks;
+
+-- the page is well-formed, and shows nothing that a receiver or a tenant wrote as markup
+SELECT xmlparse(DOCUMENT regexp_replace(replace(page, '<!DOCTYPE html>', ''), '<meta[^>]*>', '', 'g')) IS NOT NULL AS well_formed,
+	page LIKE '%it said &lt;no&gt; &amp; left &quot;100&quot;%' AS escaped,
+	page NOT LIKE '%<no>%' AND page NOT LIKE '%<2>%' AS nothing_raw,
+	page LIKE '%Needs attention%' AS state
+FROM webhooks.report_html() page;
+
+SELECT count(webhooks.remove_endpoint(endpoint_id)) FROM webhooks.endpoints;
+TRUNCATE webhooks.attempts, webhooks.dead_letters;
