@@ -39,7 +39,7 @@ SELECT :'secret2';
 SELECT tenant_id, url, event_types, description, headers, retry_schedule, retry_on, timeout, rate_limit, max_in_flight, metadata
 FROM webhooks.endpoints WHERE endpoint_id = :'id2';
 \x off
-SELECT secret FROM webhooks.endpoint_secrets WHERE endpoint_id = :'id2';
+SELECT kind, secret FROM webhooks.endpoint_secrets WHERE endpoint_id = :'id2' ORDER BY kind;
 
 -- Ids and secrets are new each time, and ids sort by time.
 SELECT count(DISTINCT r.endpoint_id), count(DISTINCT r.secret)
@@ -74,7 +74,7 @@ SELECT left(a, 40), tried_to_register($$'https://example.com/', tenant_id => $$ 
 	$$NULL$$, $$''$$, $$'acme'$$, $$'Über GmbH'$$, $$repeat('x', 255)$$, $$repeat('x', 256)$$, $$repeat('é', 128)$$
 ]) a;
 
--- headers
+-- headers (more in headers.sql)
 SELECT left(a, 60), tried_to_register($$'https://example.com/', headers => $$ || a) FROM unnest(ARRAY[
 	$$'{}'$$, $$'{"X-A": ""}'$$, $$'{"X-A": "tab\there"}'$$, $$'{"X-A": "é"}'$$, $$'{"!#$%&''*+-.^_`|~0a": "token"}'$$,
 	$$jsonb_build_object('X-A', repeat('v', 4096))$$,
@@ -147,9 +147,9 @@ SELECT a, tried_to_register($$'https://example.com/', $$ || a) FROM unnest(ARRAY
 	$$client_certificate => NULL, client_key => NULL$$, $$client_certificate => 'x'$$, $$client_key => 'x'$$
 ]) a;
 
--- Each "ok" made one endpoint with one secret, and nothing else made any.
-SELECT count(*) - :endpoints_before, count(*) = (SELECT count(*) FROM webhooks.endpoint_secrets),
-	count(*) = (SELECT count(*) FROM webhooks.endpoints JOIN webhooks.endpoint_secrets USING (endpoint_id))
+-- Each "ok" made one endpoint with one signing secret, and nothing else made any.
+SELECT count(*) - :endpoints_before, count(*) = (SELECT count(*) FROM webhooks.endpoint_secrets WHERE kind = 'signing'),
+	count(*) = (SELECT count(*) FROM webhooks.endpoints JOIN webhooks.endpoint_secrets USING (endpoint_id) WHERE kind = 'signing')
 FROM webhooks.endpoints;
 
 TRUNCATE webhooks.endpoints, webhooks.endpoint_secrets, webhooks.events, webhooks.queue, webhooks.attempts, webhooks.dead_letters;

@@ -4,6 +4,14 @@
 #include "postgres.h"
 
 #include "secret.h"
+#include "utils/builtins.h"
+
+char *
+wh_secret_owner(const char *what, const pg_uuid_t *id, const char *purpose)
+{
+	return psprintf("%s %s %s", what,
+					DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(id))), purpose);
+}
 
 WhSealed
 wh_secret_seal(const char *secret, const char *owner)

@@ -7,12 +7,20 @@
 
 #include "postgres.h"
 
+#include "utils/uuid.h"
+
 /* What is stored of a secret, in the current memory context. */
 typedef struct WhSealed
 {
 	char	   *text;			/* the column with the secret */
 	char	   *key_id;			/* the column encryption_key_id; NULL: stored as it is */
 } WhSealed;
+
+/*
+ * What a secret is bound to: "endpoint <id> signing", for example. purpose is the kind of secret that
+ * it is to its owner. In the current memory context.
+ */
+extern char *wh_secret_owner(const char *what, const pg_uuid_t *id, const char *purpose);
 
 /*
  * Seals a secret for the row that owns it: owner is what it is bound to ("endpoint <id> signing", for

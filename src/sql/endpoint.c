@@ -17,6 +17,8 @@
 #include "id.h"
 #include "miscadmin.h"
 #include "settings.h"
+#include "sql/endpoint_secret.h"
+#include "sql/header.h"
 #include "sql/session.h"
 #include "url.h"
 #include "utils/array.h"
@@ -28,8 +30,6 @@
 #include "utils/timestamp.h"
 #include "wake.h"
 
-#define HEADER_VALUE_MAX 4096
-#define HEADERS_MAX 64
 #define NEW_SECRET_BYTES 32
 
 PG_FUNCTION_INFO_V1(wh_sql_register_endpoint);
@@ -93,78 +93,12 @@ check_event_types(FunctionCallInfo fcinfo)
 	}
 }
 
-/* RFC 9110, 5.6.2: what a header name is made of. */
-static bool
-is_token(const char *name)
-{
-	return name[0] != '\0' &&
-		name[strspn(name, "!#$%&'*+-.^_`|~0123456789"
-					"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")] == '\0';
-}
-
-/* Headers that frame, route or sign the request are the sender's own. */
-static bool
-is_reserved(const char *name)
-{
-	static const char *const reserved[] = {
-		"host", "content-length", "content-type", "transfer-encoding", "connection", "keep-alive",
-		"te", "trailer", "upgrade", "proxy-authorization", "proxy-connection", "expect", "cookie",
-		"user-agent"
-	};
-
-	for (int i = 0; i < lengthof(reserved); i++)
-		if (pg_strcasecmp(name, reserved[i]) == 0)
-			return true;
-	return pg_strncasecmp(name, wh_header_prefix, strlen(wh_header_prefix)) == 0 ||
-		pg_strncasecmp(name, "webhook-", strlen("webhook-")) == 0;
-}
-
-static void
-check_header(const char *name, JsonbValue *value)
-{
-	if (!is_token(name) || strlen(name) > 256)
-		wh_refuse("headers", "contains a bad header name");
-	if (is_reserved(name))
-		wh_refuse("headers", psprintf("must not contain \"%s\": the sender sets it", name));
-	if (value->type != jbvString)
-		wh_refuse("headers", psprintf("must have a string as the value of \"%s\"", name));
-	if (value->val.string.len > HEADER_VALUE_MAX)
-		wh_refuse("headers",
-				  psprintf("has a value over %d bytes in \"%s\"", HEADER_VALUE_MAX, name));
-	for (int i = 0; i < value->val.string.len; i++)
-	{
-		unsigned char c = value->val.string.val[i];
-
-		if (c == '\r' || c == '\n' || c == '\0' || (c < ' ' && c != '\t') || c == 0x7f)
-			wh_refuse("headers",
-					  psprintf("has a control character (CR, LF, NUL or the like) in \"%s\"",
-							   name));
-	}
-}
-
-static void
+static WhHeaders
 check_headers(FunctionCallInfo fcinfo)
 {
-	Jsonb	   *headers;
-	JsonbIterator *iterator;
-	JsonbIteratorToken token;
-	JsonbValue	v;
-	char	   *name = NULL;
-
 	if (PG_ARGISNULL(HEADERS))
 		wh_refuse("headers", "must not be NULL");
-	headers = PG_GETARG_JSONB_P(HEADERS);
-	if (!JB_ROOT_IS_OBJECT(headers) || JB_ROOT_COUNT(headers) > HEADERS_MAX)
-		wh_refuse("headers", psprintf("must be a JSON object of at most %d headers", HEADERS_MAX));
-
-	iterator = JsonbIteratorInit(&headers->root);
-	while ((token = JsonbIteratorNext(&iterator, &v, true)) != WJB_DONE)
-	{
-		if (token == WJB_KEY)
-			name = pnstrdup(v.val.string.val, v.val.string.len);
-		else if (token == WJB_VALUE)
-			check_header(name, &v);
-	}
+	return wh_headers_judge_new("headers", PG_GETARG_JSONB_P(HEADERS));
 }
 
 static void
@@ -321,44 +255,35 @@ given_or_new_secret(FunctionCallInfo fcinfo, int number)
 }
 
 static void
-insert_endpoint(FunctionCallInfo fcinfo, const pg_uuid_t *endpoint_id, const char *tenant_id)
+insert_endpoint(FunctionCallInfo fcinfo, const pg_uuid_t *endpoint_id, const char *tenant_id,
+				const WhHeaders *headers)
 {
 	static const struct
 	{
 		EndpointOption option;
 		Oid			type;
 	}			stored[] = {
-		{URL, TEXTOID}, {EVENT_TYPES, TEXTARRAYOID}, {DESCRIPTION, TEXTOID}, {HEADERS, JSONBOID},
+		{URL, TEXTOID}, {EVENT_TYPES, TEXTARRAYOID}, {DESCRIPTION, TEXTOID},
 		{SIGNATURE_SCHEMES, TEXTARRAYOID}, {PAYLOAD_FORMAT, TEXTOID},
 		{RETRY_SCHEDULE, INTERVALARRAYOID}, {RETRY_ON, TEXTOID}, {TIMEOUT, INTERVALOID},
 		{RATE_LIMIT, FLOAT4OID}, {MAX_IN_FLIGHT, INT4OID}, {ORDERING, TEXTOID},
 		{METADATA, JSONBOID}
 	};
-	WhArgument	arguments[2 + lengthof(stored)] = {
-		{UUIDOID, UUIDPGetDatum(endpoint_id)}, {TEXTOID, CStringGetTextDatum(tenant_id)}
+	WhArgument	arguments[3 + lengthof(stored)] = {
+		{UUIDOID, UUIDPGetDatum(endpoint_id)}, {TEXTOID, CStringGetTextDatum(tenant_id)},
+		{JSONBOID, JsonbPGetDatum(headers->stored)}
 	};
 
 	for (int i = 0; i < lengthof(stored); i++)
-		arguments[2 + i] = (WhArgument)
+		arguments[3 + i] = (WhArgument)
 	{
 		stored[i].type, PG_GETARG_DATUM(stored[i].option), PG_ARGISNULL(stored[i].option)
 	};
-	wh_execute("INSERT INTO webhooks.endpoints (endpoint_id, tenant_id, url, event_types,"
-			   " description, headers, signature_schemes, payload_format, retry_schedule,"
+	wh_execute("INSERT INTO webhooks.endpoints (endpoint_id, tenant_id, headers, url,"
+			   " event_types, description, signature_schemes, payload_format, retry_schedule,"
 			   " retry_on, timeout, rate_limit, max_in_flight, ordering, metadata)"
 			   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
 			   lengthof(arguments), arguments);
-}
-
-static void
-insert_secret(const pg_uuid_t *endpoint_id, const char *secret)
-{
-	WhArgument	arguments[] = {
-		{UUIDOID, UUIDPGetDatum(endpoint_id)}, {TEXTOID, CStringGetTextDatum(secret)}
-	};
-
-	wh_execute("INSERT INTO webhooks.endpoint_secrets (endpoint_id, secret) VALUES ($1, $2)",
-			   2, arguments);
 }
 
 Datum
@@ -367,6 +292,7 @@ wh_sql_register_endpoint(PG_FUNCTION_ARGS)
 	pg_uuid_t	endpoint_id = wh_new_id(NULL);
 	char	   *tenant_id;
 	char	   *secret;
+	WhHeaders	headers;
 	TupleDesc	desc;
 	Datum		values[2];
 	bool		nulls[2] = {false};
@@ -375,7 +301,7 @@ wh_sql_register_endpoint(PG_FUNCTION_ARGS)
 	check_event_types(fcinfo);
 	tenant_id = wh_tenant_named(PG_ARGISNULL(TENANT_ID) ? NULL :
 								text_to_cstring(PG_GETARG_TEXT_PP(TENANT_ID)));
-	check_headers(fcinfo);
+	headers = check_headers(fcinfo);
 	check_retry_schedule(fcinfo);
 	check_limits(fcinfo);
 	check_supported(fcinfo);
@@ -387,8 +313,10 @@ wh_sql_register_endpoint(PG_FUNCTION_ARGS)
 	values[1] = CStringGetTextDatum(secret);
 
 	SPI_connect();
-	insert_endpoint(fcinfo, &endpoint_id, tenant_id);
-	insert_secret(&endpoint_id, secret);
+	insert_endpoint(fcinfo, &endpoint_id, tenant_id, &headers);
+	wh_endpoint_secret_add(&endpoint_id, "signing", secret);
+	if (headers.authorization)
+		wh_endpoint_secret_add(&endpoint_id, "authorization", headers.authorization);
 	SPI_finish();
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }
@@ -556,9 +484,9 @@ wh_sql_rotate_secret(PG_FUNCTION_ARGS)
 
 	/* one that already expires sooner keeps its time */
 	wh_execute("UPDATE webhooks.endpoint_secrets SET expires_at = least(expires_at, now() + $2)"
-			   " WHERE endpoint_id = $1",
+			   " WHERE endpoint_id = $1 AND kind = 'signing'",
 			   2, retire);
-	insert_secret(endpoint_id, secret);
+	wh_endpoint_secret_add(endpoint_id, "signing", secret);
 	SPI_finish();
 	PG_RETURN_TEXT_P(cstring_to_text(secret));
 }

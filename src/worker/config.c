@@ -6,6 +6,7 @@
 
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "secret.h"
 #include "tables.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -19,20 +20,26 @@ static WhStatement config_statement = {
 	"SELECT n, e.state = 'active', e.tenant_id, e.url,"
 	/* libcurl takes "Name;" for a header without a value, and "Name:" for one to leave out */
 	" CASE WHEN e.headers = '{}' THEN '{}'::text[] ELSE ARRAY(SELECT h.key || CASE WHEN btrim(h.value, E' \\t') = '' THEN ';' ELSE ': ' || h.value END"
-	"  FROM jsonb_each_text(e.headers) h) END,"
+	"  FROM jsonb_each_text(e.headers) h WHERE lower(h.key COLLATE \"C\") <> 'authorization') END,"
 	" coalesce(s.secrets, '{}'::text[]), coalesce(s.expiries, '{}'::timestamptz[]),"
 	" CASE WHEN e.retry_schedule IS NOT NULL THEN"
 	"  ARRAY(SELECT (EXTRACT(epoch FROM w) * 1000)::bigint"
 	" FROM unnest(e.retry_schedule) WITH ORDINALITY u(w, i) ORDER BY i) END,"
 	" e.retry_on, (EXTRACT(epoch FROM e.timeout) * 1000)::integer, e.max_in_flight,"
-	" coalesce(e.rate_limit, 0)::double precision"
+	" coalesce(e.rate_limit, 0)::double precision, coalesce(s.key_ids, '{}'::text[]),"
+	" a.secret, a.encryption_key_id,"
+	" EXISTS (SELECT FROM jsonb_object_keys(e.headers) k"
+	"  WHERE lower(k COLLATE \"C\") = 'authorization')"
 	" FROM unnest($1) WITH ORDINALITY p(endpoint_id, n)"
 	" JOIN webhooks.endpoints e ON e.endpoint_id = p.endpoint_id"
 	" CROSS JOIN LATERAL (SELECT array_agg(o.secret) AS secrets,"
-	"   array_agg(coalesce(o.expires_at, 'infinity')) AS expiries"
-	"  FROM (SELECT x.secret, x.expires_at FROM webhooks.endpoint_secrets x"
-	"   WHERE x.endpoint_id = e.endpoint_id"
-	"   ORDER BY x.expires_at DESC NULLS FIRST, x.created_at DESC) o) s",
+	"   array_agg(coalesce(o.expires_at, 'infinity')) AS expiries,"
+	"   array_agg(coalesce(o.encryption_key_id, '')) AS key_ids"
+	"  FROM (SELECT x.secret, x.expires_at, x.encryption_key_id FROM webhooks.endpoint_secrets x"
+	"   WHERE x.endpoint_id = e.endpoint_id AND x.kind = 'signing'"
+	"   ORDER BY x.expires_at DESC NULLS FIRST, x.created_at DESC) o) s"
+	" LEFT JOIN LATERAL (SELECT x.secret, x.encryption_key_id FROM webhooks.endpoint_secrets x"
+	"  WHERE x.endpoint_id = e.endpoint_id AND x.kind = 'authorization' LIMIT 1) a ON true",
 	1, {UUIDARRAYOID}
 };
 
@@ -50,23 +57,73 @@ text_array(Datum datum, int *count)
 	return texts;
 }
 
-static void
-read_headers(HeapTuple row, WhConfig *config, MemoryContext context)
+static char *
+optional_text(HeapTuple row, int number)
 {
-	char	  **headers = text_array(wh_value(row, 5), &config->header_count);
+	bool		isnull;
+	Datum		datum = wh_column(row, number, &isnull);
 
-	config->headers = MemoryContextAlloc(context, Max(1, config->header_count) * sizeof(char *));
+	return isnull ? NULL : TextDatumGetCString(datum);
+}
+
+/* As libcurl takes it: "Name;" is a header without a value. */
+static char *
+header_line(MemoryContext context, const char *name, const char *value)
+{
+	bool		empty = value[strspn(value, " \t")] == '\0';
+	size_t		size = strlen(name) + strlen(value) + sizeof(": ");
+	char	   *line = MemoryContextAlloc(context, size);
+
+	snprintf(line, size, "%s%s%s", name, empty ? ";" : ": ", empty ? "" : value);
+	return line;
+}
+
+/* NULL, with the reason, when it cannot be opened. The caller wipes it. */
+static char *
+open_secret(const pg_uuid_t *endpoint_id, const char *kind, WhSealed sealed, const char **reason)
+{
+	return wh_secret_open(&sealed, wh_secret_owner("endpoint", endpoint_id, kind), reason);
+}
+
+/* Returns NULL, or why the endpoint can be sent nothing. */
+static const char *
+read_headers(HeapTuple row, const pg_uuid_t *endpoint_id, WhConfig *config, MemoryContext context)
+{
+	const char *reason = NULL;
+	char	  **headers = text_array(wh_value(row, 5), &config->header_count);
+	char	   *authorization;
+	bool		isnull;
+	Datum		datum;
+
+	config->headers = MemoryContextAlloc(context, (config->header_count + 1) * sizeof(char *));
 	for (int i = 0; i < config->header_count; i++)
 		config->headers[i] = MemoryContextStrdup(context, headers[i]);
+	if (!DatumGetBool(wh_value(row, 16)))
+		return NULL;
+
+	datum = wh_column(row, 14, &isnull);
+	if (isnull)
+		return "the value of its Authorization header is missing";
+	authorization = open_secret(endpoint_id, "authorization",
+								(WhSealed) {TextDatumGetCString(datum), optional_text(row, 15)},
+								&reason);
+	if (authorization == NULL)
+		return reason;
+	config->headers[config->header_count++] = header_line(context, "Authorization", authorization);
+	explicit_bzero(authorization, strlen(authorization));
+	return NULL;
 }
 
 /* Returns NULL, or why the endpoint's requests cannot be signed. */
 static const char *
-read_keys(HeapTuple row, WhConfig *config, MemoryContext context)
+read_keys(HeapTuple row, const pg_uuid_t *endpoint_id, WhConfig *config, MemoryContext context)
 {
+	const char *reason = NULL;	/* of the current one */
+	const char *ignored;
 	Datum	   *expiries;
 	int			count;
 	char	  **secrets = text_array(wh_value(row, 6), &count);
+	char	  **key_ids = text_array(wh_value(row, 13), &count);
 	bool		current_usable = false;
 
 	deconstruct_array(DatumGetArrayTypeP(wh_value(row, 7)), TIMESTAMPTZOID, 8, FLOAT8PASSBYVAL,
@@ -80,8 +137,14 @@ read_keys(HeapTuple row, WhConfig *config, MemoryContext context)
 	for (int i = 0; i < count; i++)
 	{
 		WhSigningKey *key = &config->keys[config->key_count];
+		char	   *secret = open_secret(endpoint_id, "signing",
+										 (WhSealed) {secrets[i], key_ids[i][0] ? key_ids[i] : NULL},
+										 i == 0 ? &reason : &ignored);
+		bool		usable = secret && wh_secret_decode(secret, &key->key) == WH_SECRET_OK;
 
-		if (wh_secret_decode(secrets[i], &key->key) != WH_SECRET_OK)
+		if (secret)
+			explicit_bzero(secret, strlen(secret));
+		if (!usable)
 			continue;
 		key->expires_at = DatumGetTimestampTz(expiries[i]);
 		config->key_count++;
@@ -89,7 +152,9 @@ read_keys(HeapTuple row, WhConfig *config, MemoryContext context)
 	}
 	if (current_usable)
 		return NULL;
-	return count == 0 ? "it has no secret" : "its secret cannot be decoded";
+	if (count == 0)
+		return "it has no secret";
+	return reason ? reason : "its secret cannot be decoded";
 }
 
 static void
@@ -121,7 +186,7 @@ static WhConfig *
 read_config(HeapTuple row, const pg_uuid_t *endpoint_id, MemoryContext context)
 {
 	WhConfig   *config = MemoryContextAllocZero(context, sizeof(WhConfig));
-	const char *unsignable;
+	const char *unsendable;
 	bool		isnull;
 	Datum		retry_on = wh_column(row, 9, &isnull);
 
@@ -129,21 +194,22 @@ read_config(HeapTuple row, const pg_uuid_t *endpoint_id, MemoryContext context)
 	config->active = DatumGetBool(wh_value(row, 2));
 	config->tenant_id = MemoryContextStrdup(context, TextDatumGetCString(wh_value(row, 3)));
 	config->url = MemoryContextStrdup(context, TextDatumGetCString(wh_value(row, 4)));
-	read_headers(row, config, context);
-	unsignable = read_keys(row, config, context);
+	unsendable = read_headers(row, endpoint_id, config, context);
+	if (unsendable == NULL)
+		unsendable = read_keys(row, endpoint_id, config, context);
 	read_schedule(row, config, context);
 	if (!isnull)
 		config->has_retry_on = wh_status_set_parse(TextDatumGetCString(retry_on), &config->retry_on);
 	config->timeout_ms = integer_or_zero(row, 10);
 	config->max_in_flight = integer_or_zero(row, 11);
 	config->rate_limit = DatumGetFloat8(wh_value(row, 12));
-	if (unsignable)
+	if (unsendable)
 	{
 		/* never sent unsigned; held until its secrets change */
 		config->active = false;
 		ereport(LOG,
 				(errmsg("webhooks: endpoint %s is held: %s",
-						DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(endpoint_id))), unsignable),
+						DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(endpoint_id))), unsendable),
 				 errhint("Give it another with webhooks.rotate_secret.")));
 	}
 	return config;
