@@ -29,7 +29,7 @@ static WhStatement config_statement = {
 	" coalesce(e.rate_limit, 0)::double precision, coalesce(s.key_ids, '{}'::text[]),"
 	" a.secret, a.encryption_key_id,"
 	" EXISTS (SELECT FROM jsonb_object_keys(e.headers) k"
-	"  WHERE lower(k COLLATE \"C\") = 'authorization')"
+	"  WHERE lower(k COLLATE \"C\") = 'authorization'), e.signature_schemes"
 	" FROM unnest($1) WITH ORDINALITY p(endpoint_id, n)"
 	" JOIN webhooks.endpoints e ON e.endpoint_id = p.endpoint_id"
 	" CROSS JOIN LATERAL (SELECT array_agg(o.secret) AS secrets,"
@@ -114,47 +114,127 @@ read_headers(HeapTuple row, const pg_uuid_t *endpoint_id, WhConfig *config, Memo
 	return NULL;
 }
 
+/* False: there is one that is not known, as in a table that a newer version wrote. */
+static bool
+read_schemes(HeapTuple row, WhConfig *config)
+{
+	int			count;
+	char	  **names = text_array(wh_value(row, 17), &count);
+
+	for (int i = 0; i < count; i++)
+	{
+		WhScheme	scheme;
+
+		if (!wh_scheme_parse(names[i], &scheme))
+			return false;
+		if (scheme != WH_SCHEME_NONE)
+			config->schemes |= WH_SCHEME_BIT(scheme);
+	}
+	return true;
+}
+
+/* What one secret is to those of the endpoint's schemes that key alike. */
+static void
+add_key(WhConfig *config, const char *secret, uint32 schemes, WhScheme alike,
+		TimestampTz expires_at)
+{
+	WhSigningKey *key = &config->keys[config->key_count];
+
+	schemes &= config->schemes;
+	if (schemes == 0 || wh_scheme_key(alike, secret, &key->key) != WH_SECRET_OK ||
+		key->key.kind == WH_KEY_PUBLIC)
+		return;
+	key->schemes = schemes;
+	key->expires_at = expires_at;
+	config->key_count++;
+}
+
+/* Schemes that key with what the secret's base64 stands for, and with its text. */
+#define DECODED (WH_SCHEME_BIT(WH_SCHEME_V1) | WH_SCHEME_BIT(WH_SCHEME_RFC9421))
+#define LITERAL (WH_SCHEME_BIT(WH_SCHEME_STRIPE) | WH_SCHEME_BIT(WH_SCHEME_GITHUB) | \
+				 WH_SCHEME_BIT(WH_SCHEME_X_WEBHOOK))
+#define ED25519 (WH_SCHEME_BIT(WH_SCHEME_V1A) | WH_SCHEME_BIT(WH_SCHEME_RFC9421))
+
+static void
+add_keys(WhConfig *config, const char *secret, TimestampTz expires_at)
+{
+	if (wh_key_is_ed25519(secret))
+		add_key(config, secret, ED25519, WH_SCHEME_V1A, expires_at);
+	else
+	{
+		add_key(config, secret, DECODED, WH_SCHEME_V1, expires_at);
+		add_key(config, secret, LITERAL, WH_SCHEME_STRIPE, expires_at);
+	}
+}
+
+/* The schemes that have a current key, be there older ones or not. */
+static uint32
+signable_schemes(const WhConfig *config)
+{
+	uint32		schemes = 0;
+
+	for (int i = 0; i < config->key_count; i++)
+		if (TIMESTAMP_IS_NOEND(config->keys[i].expires_at))
+			schemes |= config->keys[i].schemes;
+	return schemes;
+}
+
 /* Returns NULL, or why the endpoint's requests cannot be signed. */
 static const char *
 read_keys(HeapTuple row, const pg_uuid_t *endpoint_id, WhConfig *config, MemoryContext context)
 {
-	const char *reason = NULL;	/* of the current one */
+	const char *reason = NULL;	/* of a current one */
 	const char *ignored;
 	Datum	   *expiries;
 	int			count;
 	char	  **secrets = text_array(wh_value(row, 6), &count);
 	char	  **key_ids = text_array(wh_value(row, 13), &count);
-	bool		current_usable = false;
 
+	if (!read_schemes(row, config))
+		return "it has an unknown signature scheme";
 	deconstruct_array(DatumGetArrayTypeP(wh_value(row, 7)), TIMESTAMPTZOID, 8, FLOAT8PASSBYVAL,
 					  TYPALIGN_DOUBLE, &expiries, NULL, &count);
-	config->keys = MemoryContextAllocZero(context, Max(1, count) * sizeof(WhSigningKey));
+	config->keys = MemoryContextAllocZero(context, Max(1, 2 * count) * sizeof(WhSigningKey));
 
 	/*
-	 * The current one comes first. An older one that is broken is left out, or no rotation could
+	 * The current ones come first. An older one that is broken is left out, or no rotation could
 	 * mend it.
 	 */
 	for (int i = 0; i < count; i++)
 	{
-		WhSigningKey *key = &config->keys[config->key_count];
+		TimestampTz expires_at = DatumGetTimestampTz(expiries[i]);
 		char	   *secret = open_secret(endpoint_id, "signing",
 										 (WhSealed) {secrets[i], key_ids[i][0] ? key_ids[i] : NULL},
-										 i == 0 ? &reason : &ignored);
-		bool		usable = secret && wh_secret_decode(secret, &key->key) == WH_SECRET_OK;
+										 TIMESTAMP_IS_NOEND(expires_at) ? &reason : &ignored);
 
 		if (secret)
+		{
+			add_keys(config, secret, expires_at);
 			explicit_bzero(secret, strlen(secret));
-		if (!usable)
-			continue;
-		key->expires_at = DatumGetTimestampTz(expiries[i]);
-		config->key_count++;
-		current_usable |= i == 0;
+		}
 	}
-	if (current_usable)
+	if ((config->schemes & ~signable_schemes(config)) == 0)
 		return NULL;
 	if (count == 0)
 		return "it has no secret";
-	return reason ? reason : "its secret cannot be decoded";
+	return reason ? reason : "its secret cannot be decoded for its signature schemes";
+}
+
+/* Returns NULL, or why the endpoint's requests cannot be signed. */
+static const char *
+read_target(WhConfig *config, MemoryContext context)
+{
+	WhUrlTarget target;
+
+	if ((config->schemes & WH_SCHEME_BIT(WH_SCHEME_RFC9421)) == 0)
+		return NULL;
+	if (!wh_url_target(config->url, &target))
+		return "its URL cannot be parsed";
+	config->target.authority = MemoryContextStrdup(context, target.authority);
+	config->target.path = MemoryContextStrdup(context, target.path);
+	if (target.query)
+		config->target.query = MemoryContextStrdup(context, target.query);
+	return NULL;
 }
 
 static void
@@ -197,6 +277,8 @@ read_config(HeapTuple row, const pg_uuid_t *endpoint_id, MemoryContext context)
 	unsendable = read_headers(row, endpoint_id, config, context);
 	if (unsendable == NULL)
 		unsendable = read_keys(row, endpoint_id, config, context);
+	if (unsendable == NULL)
+		unsendable = read_target(config, context);
 	read_schedule(row, config, context);
 	if (!isnull)
 		config->has_retry_on = wh_status_set_parse(TextDatumGetCString(retry_on), &config->retry_on);

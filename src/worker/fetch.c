@@ -96,17 +96,19 @@ make_delivery(Fetch *fetch, WhEndpoint *endpoint, TupleTableSlot *row, TupleTabl
 	int64		occurred_at_us = DatumGetTimestampTz(wh_slot_get(event, EVENTS_OCCURRED_AT)) +
 		UNIX_EPOCH_US;
 	StringInfo	text = &fetch->payload;
+	Size		body_size;
 	WhDelivery *d;
 
 	resetStringInfo(text);
 	(void) JsonbToCString(text, &payload->root, VARSIZE(payload));
+	body_size = wh_body_standard_bound(strlen(event_type), text->len);
 	d = MemoryContextAllocExtended(fetch->queue->context, offsetof(WhDelivery, body) +
-								   wh_body_standard_bound(strlen(event_type), text->len),
-								   MCXT_ALLOC_HUGE);
+								   body_size + strlen(event_type) + 1, MCXT_ALLOC_HUGE);
 	memset(d, 0, offsetof(WhDelivery, body));
 	d->request.body = d->body;
 	d->request.body_len = wh_body_standard(d->body, event_type, occurred_at_us,
 										   text->data, text->len);
+	d->event_type = strcpy(d->body + body_size, event_type);
 	d->delivery_id = *DatumGetUUIDP(wh_slot_get(row, QUEUE_DELIVERY_ID));
 	d->event_id = *DatumGetUUIDP(wh_slot_get(row, QUEUE_EVENT_ID));
 	d->attempt = DatumGetInt32(wh_slot_get(row, QUEUE_ATTEMPTS)) + 1;

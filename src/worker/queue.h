@@ -15,7 +15,7 @@
 #include "worker/transaction.h"
 #include "worker/transport.h"
 
-#define WH_HEADERS_FIXED 8		/* what the engine adds to an endpoint's own headers, and the
+#define WH_HEADERS_FIXED 16	/* what the engine adds to an endpoint's own headers, and the
 								 * closing NULL */
 
 /* A queue row that this process has taken, from the fetch until its result is recorded. */
@@ -35,6 +35,7 @@ typedef struct WhDelivery
 	TimestampTz next_attempt_at;	/* with WH_RETRYING */
 	bool		in_queue;		/* its row was still there when it was recorded */
 	int			index;			/* among those in flight, see wh_slot_in_flight */
+	const char *event_type;
 	const char **headers;		/* palloc'd, with what some of them point to; NULL until sent */
 	dlist_node	node;			/* the engine's list of results */
 	char		body[FLEXIBLE_ARRAY_MEMBER];
@@ -91,7 +92,7 @@ extern WhTransactionResult wh_queue_record(WhQueue *queue, WhDelivery **results,
 typedef struct WhMaintenance
 {
 	bool		done;			/* nothing is left to do */
-	bool		needed;			/* there is an endpoint to do it for */
+	bool		needed;			/* there is an endpoint or a source to do it for */
 } WhMaintenance;
 
 /* Makes or drops a partition, or cleans up. */

@@ -27,6 +27,7 @@
 #include "lib/ilist.h"
 #include "lib/pairingheap.h"
 #include "shmem.h"
+#include "url.h"
 #include "utils/uuid.h"
 
 typedef struct WhScheduler WhScheduler;
@@ -34,6 +35,7 @@ typedef struct WhScheduler WhScheduler;
 typedef struct WhSigningKey
 {
 	WhSecretKey key;
+	uint32		schemes;		/* WH_SCHEME_BIT of those that it is for */
 	TimestampTz expires_at;		/* DT_NOEND for the current one */
 } WhSigningKey;
 
@@ -49,8 +51,10 @@ typedef struct WhConfig
 	char	   *url;
 	char	  **headers;		/* "Name: value" */
 	int			header_count;
+	uint32		schemes;		/* WH_SCHEME_BIT of each; 0: nothing is signed */
 	int			key_count;
-	WhSigningKey *keys;			/* newest first */
+	WhSigningKey *keys;			/* of each scheme the newest first */
+	WhUrlTarget target;			/* of url; with scheme rfc9421 alone */
 	int64	   *waits_ms;		/* NULL follows the setting */
 	int			wait_count;
 	bool		has_retry_on;
