@@ -247,6 +247,13 @@ END;
 COMMENT ON FUNCTION webhooks.lane(text, text)
 IS 'internal: the lane of an event with that key at an endpoint with that ordering';
 
+-- Functions that run as the owner ask this, not current_setting: it loads the library, without which anybody may set
+-- webhooks.*.
+CREATE FUNCTION webhooks.session_tenant() RETURNS text
+LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'wh_sql_session_tenant';
+COMMENT ON FUNCTION webhooks.session_tenant()
+IS 'internal: the tenant that webhooks.tenant_id confines the session to; NULL for none';
+
 -- One call a statement: two in one statement fail.
 SELECT pg_catalog.pg_extension_config_dump('webhooks.endpoints', '');
 SELECT pg_catalog.pg_extension_config_dump('webhooks.endpoint_secrets', '');
@@ -404,6 +411,12 @@ AS 'MODULE_PATHNAME', 'wh_sql_rotate_secret';
 COMMENT ON FUNCTION webhooks.rotate_secret(uuid, interval, text)
 IS 'gives the endpoint a new secret and returns it; during the overlap both sign';
 
+CREATE FUNCTION webhooks.public_key(endpoint_id uuid) RETURNS text
+LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'wh_sql_public_key';
+COMMENT ON FUNCTION webhooks.public_key(uuid)
+IS 'whpk_ and the key with which a receiver verifies what the endpoint signs by v1a, or by rfc9421 with Ed25519';
+
 CREATE FUNCTION webhooks.check_url(url text, OUT allowed boolean, OUT reason text)
 LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'wh_sql_check_url';
 COMMENT ON FUNCTION webhooks.check_url(text) IS 'whether a URL could be registered, and if not, why';
@@ -468,7 +481,7 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-	session_tenant text := nullif(current_setting('webhooks.tenant_id', true), '');
+	session_tenant constant text := webhooks.session_tenant();
 BEGIN
 	IF dispatch_status.event_id IS NULL THEN
 		RAISE invalid_parameter_value USING MESSAGE = 'event_id must not be NULL';
@@ -534,6 +547,7 @@ CREATE FUNCTION webhooks.wait_until_idle(timeout interval DEFAULT '30 seconds') 
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+	session_tenant constant text := webhooks.session_tenant();
 	deadline timestamptz := clock_timestamp() + timeout;
 BEGIN
 	IF timeout IS NULL OR timeout < interval '0' THEN
@@ -550,7 +564,7 @@ BEGIN
 		IF NOT EXISTS (SELECT FROM webhooks.in_flight)
 			AND NOT EXISTS (
 				SELECT FROM webhooks.endpoints e
-				WHERE e.state = 'active' AND EXISTS (
+				WHERE e.state = 'active' AND e.tenant_id = coalesce(session_tenant, e.tenant_id) AND EXISTS (
 					SELECT FROM webhooks.queue q
 					WHERE q.endpoint_id = e.endpoint_id AND q.due_at <= clock_timestamp()))
 		THEN
@@ -564,7 +578,7 @@ BEGIN
 END;
 $$;
 COMMENT ON FUNCTION webhooks.wait_until_idle(interval)
-IS 'waits until nothing is due and nothing in flight; false when the timeout passes first';
+IS 'waits until nothing is due and nothing in flight, of the session''s tenant where it has one; false when the timeout passes first';
 
 
 -- ---------------------------------------------------------------------------------------------------------------------
@@ -590,7 +604,7 @@ IS 'the processes of the whole server that deliver, and what they have done sinc
 
 CREATE VIEW webhooks.pg_stat_webhooks AS SELECT * FROM webhooks.processes();
 COMMENT ON VIEW webhooks.pg_stat_webhooks
-IS 'one row a process that delivers, with its counts since it started: workers, and sessions in deliver_due (worker is NULL); last_error is told in its own database';
+IS 'one row a process that delivers, with its counts since it started: workers, and sessions in deliver_due (worker is NULL); last_error is told in its own database, figures to no session that is confined to a tenant';
 
 CREATE FUNCTION webhooks.checked_endpoint(endpoint_id uuid, period interval) RETURNS uuid
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -607,7 +621,7 @@ BEGIN
 	RETURN endpoint_id;
 END;
 $$;
-COMMENT ON FUNCTION webhooks.checked_endpoint(uuid, interval) IS 'internal: the arguments of endpoint_stats, judged';
+COMMENT ON FUNCTION webhooks.checked_endpoint(uuid, interval) IS 'of endpoint_stats: its arguments, judged';
 
 CREATE FUNCTION webhooks.endpoint_stats(
 	endpoint_id uuid DEFAULT NULL,
@@ -676,7 +690,7 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	late constant interval := '5 minutes';
-	session_tenant text := nullif(current_setting('webhooks.tenant_id', true), '');
+	session_tenant constant text := webhooks.session_tenant();
 	broken text[] := '{}';
 	notes text[] := '{}';
 	unserved bigint;
@@ -751,7 +765,8 @@ BEGIN ATOMIC
 	) v(name, labels, value), LATERAL (
 		SELECT v.name, v.labels || jsonb_build_object('worker', p.worker::text) AS labels, v.value
 	) m
-	WHERE p.worker IS NOT NULL;
+	-- a tenant is told no figures of workers
+	WHERE p.worker IS NOT NULL AND v.value IS NOT NULL;
 END;
 COMMENT ON FUNCTION webhooks.metrics()
 IS 'figures for a monitoring system; those named _total only grow while their worker runs, and begin at 0 with it';
@@ -762,7 +777,7 @@ BEGIN ATOMIC
 	SELECT replace(replace(replace(replace(replace(coalesce($1, ''), '&', '&amp;'), '<', '&lt;'), '>', '&gt;'),
 		'"', '&quot;'), '''', '&#39;');
 END;
-COMMENT ON FUNCTION webhooks.html(text) IS 'internal: text as HTML';
+COMMENT ON FUNCTION webhooks.html(text) IS 'of report_html: text as HTML';
 
 CREATE FUNCTION webhooks.html_table(head text[], body text, empty text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -774,7 +789,7 @@ BEGIN ATOMIC
 			|| '</tr></thead><tbody>' || body || '</tbody></table>' END;
 END;
 COMMENT ON FUNCTION webhooks.html_table(text[], text, text)
-IS 'internal: an HTML table, or a sentence where it has no rows';
+IS 'of report_html: a table, or a sentence where it has no rows';
 
 CREATE FUNCTION webhooks.html_row(VARIADIC cells text[]) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -782,7 +797,7 @@ BEGIN ATOMIC
 	SELECT '<tr>' || (SELECT string_agg('<td>' || webhooks.html(c) || '</td>', '' ORDER BY n)
 		FROM unnest(cells) WITH ORDINALITY u(c, n)) || '</tr>';
 END;
-COMMENT ON FUNCTION webhooks.html_row(text[]) IS 'internal: a row of an HTML table';
+COMMENT ON FUNCTION webhooks.html_row(text[]) IS 'of report_html: a row of a table';
 
 CREATE FUNCTION webhooks.report_html() RETURNS text
 LANGUAGE sql STABLE
@@ -1003,7 +1018,7 @@ COMMENT ON FUNCTION webhooks.event_id_floor(timestamptz) IS 'internal: the small
 
 CREATE FUNCTION webhooks.make_partition(parent regclass, day date) RETURNS text
 LANGUAGE plpgsql VOLATILE
-SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' SET "TimeZone" = 'UTC'
+SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' SET "TimeZone" = 'UTC' SET default_tablespace = ''
 AS $$
 DECLARE
 	parent_name text := (SELECT relname FROM pg_class WHERE oid = parent);
@@ -1035,6 +1050,7 @@ BEGIN
 	END IF;
 
 	EXECUTE format('CREATE TABLE webhooks.%I (LIKE %s INCLUDING DEFAULTS INCLUDING COMMENTS)', name, parent);
+	EXECUTE format('ALTER TABLE webhooks.%I ENABLE ROW LEVEL SECURITY', name);
 	EXECUTE format('WITH moved AS (DELETE FROM webhooks.%1$I WHERE %2$I >= %3$L AND %2$I < %4$L RETURNING *)
 		INSERT INTO webhooks.%5$I SELECT * FROM moved', parent_name || '_default', key, low, high, name);
 	IF parent_name = 'events' THEN
@@ -1078,6 +1094,7 @@ SET search_path = pg_catalog, pg_temp SET "TimeZone" = 'UTC'
 AS $$
 DECLARE
 	days_ahead constant integer := 7;
+	session_tenant constant text := webhooks.session_tenant(); -- loads the library, which keeps webhooks.retention from the session
 	kept_from date := (now() - current_setting('webhooks.retention')::interval)::date;
 	inbox_kept_from date := (now() - current_setting('webhooks.inbox_retention')::interval)::date;
 	sends boolean := EXISTS (SELECT FROM webhooks.endpoints);
@@ -1161,7 +1178,130 @@ IS 'internal: tells the launcher, when this transaction commits, that this datab
 
 -- ---------------------------------------------------------------------------------------------------------------------
 -- Privileges: PUBLIC has nothing
+--
+-- The tables' row-level security has no policy in the catalog: the library gives it one (see src/sql/tenant_rule.c).
 -- ---------------------------------------------------------------------------------------------------------------------
+
+CREATE FUNCTION webhooks.access_levels(OUT level text, OUT kind text, OUT name text) RETURNS SETOF record
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+	SELECT l.level, l.kind, n.name
+	FROM (VALUES
+		('dispatch', 'function', '{
+			dispatch, dispatch_raw, dispatch_to_urls, dispatch_status,
+			emit_change,
+			sign, verify, receive}'::text[]),
+		('observe', 'function', '{
+			endpoint_stats, checked_endpoint, health, metrics, in_flight, processes,
+			report_html, html, html_table, html_row,
+			check_url, public_key, exponential_backoff, reprocess,
+			wait_until_idle}'),
+		('observe', 'relation', '{
+			endpoints, events, queue, attempts, dead_letters, event_types, inbox,
+			deliveries, delivery_log, in_flight, pg_stat_webhooks}'),
+		('manage', 'function', '{
+			register_endpoint, update_endpoint, pause_endpoint, resume_endpoint, disable_endpoint, enable_endpoint,
+			remove_endpoint, rotate_secret, ping_endpoint,
+			add_signing_key, retire_signing_key,
+			cancel_event, cancel_delivery, replay_delivery, replay_event, replay_failed, discard_dead_letter,
+			register_event_type, retire_event_type, register_api_version,
+			watch, unwatch, add_source, remove_source, on_event,
+			deliver_due}'),
+		('owner', 'function', '{
+			maintain, reencrypt_secrets,
+			access_levels, grant_access, revoke_access}')
+	) l(level, kind, names), LATERAL pg_catalog.unnest(l.names) n(name);
+END;
+COMMENT ON FUNCTION webhooks.access_levels()
+IS 'what each level of grant_access allows, manage all that dispatch and observe do as well; what is the owner''s can be granted by hand alone';
+
+CREATE FUNCTION webhooks.grant_access(role regrole, level text) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	levels constant text[] := CASE grant_access.level
+		WHEN 'dispatch' THEN '{dispatch}'
+		WHEN 'observe' THEN '{observe}'
+		WHEN 'manage' THEN '{dispatch,observe,manage}' END;
+	-- stored as it is where no key encrypts it
+	withheld constant name[] := '{authorization_header}';
+	granted text;
+BEGIN
+	IF role IS NULL OR role = 0 THEN
+		RAISE invalid_parameter_value USING MESSAGE = 'role must not be NULL';
+	END IF;
+	IF levels IS NULL THEN
+		RAISE invalid_parameter_value USING MESSAGE = 'level must be dispatch, observe or manage';
+	END IF;
+
+	EXECUTE format('GRANT USAGE ON SCHEMA webhooks TO %s', role);
+	FOR granted IN
+		SELECT format('EXECUTE ON ROUTINE %s', p.oid::regprocedure)
+		FROM webhooks.access_levels() a JOIN pg_proc p ON p.proname = a.name
+		WHERE a.kind = 'function' AND a.level = ANY (levels) AND p.pronamespace = 'webhooks'::regnamespace
+		UNION ALL
+		SELECT CASE WHEN bool_or(att.attname = ANY (withheld))
+			THEN format('SELECT (%s) ON %s', string_agg(quote_ident(att.attname), ', ' ORDER BY att.attnum)
+				FILTER (WHERE att.attname <> ALL (withheld)), c.oid::regclass)
+			ELSE format('SELECT ON %s', c.oid::regclass) END
+		FROM webhooks.access_levels() a JOIN pg_class c ON c.relname = a.name
+		JOIN pg_attribute att ON att.attrelid = c.oid AND att.attnum > 0 AND NOT att.attisdropped
+		WHERE a.kind = 'relation' AND a.level = ANY (levels) AND c.relnamespace = 'webhooks'::regnamespace
+		GROUP BY c.oid
+	LOOP
+		EXECUTE format('GRANT %s TO %s', granted, role);
+	END LOOP;
+END;
+$$;
+COMMENT ON FUNCTION webhooks.grant_access(regrole, text)
+IS 'lets a role dispatch, observe or manage, beside what it may already; again after ALTER EXTENSION UPDATE for what is new';
+
+CREATE FUNCTION webhooks.revoke_access(role regrole) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	granted text;
+BEGIN
+	IF role IS NULL OR role = 0 THEN
+		RAISE invalid_parameter_value USING MESSAGE = 'role must not be NULL';
+	END IF;
+
+	FOR granted IN
+		SELECT format('ALL ON ROUTINE %s', p.oid::regprocedure)
+		FROM pg_proc p
+		WHERE p.pronamespace = 'webhooks'::regnamespace
+			AND EXISTS (SELECT FROM aclexplode(p.proacl) a WHERE a.grantee = role)
+		UNION ALL
+		SELECT format('ALL ON %s', c.oid::regclass)
+		FROM pg_class c
+		WHERE c.relnamespace = 'webhooks'::regnamespace
+			AND (EXISTS (SELECT FROM aclexplode(c.relacl) a WHERE a.grantee = role)
+				OR EXISTS (
+					SELECT FROM pg_attribute att, aclexplode(att.attacl) a
+					WHERE att.attrelid = c.oid AND a.grantee = role))
+		UNION ALL
+		SELECT 'ALL ON SCHEMA webhooks'
+	LOOP
+		EXECUTE format('REVOKE %s FROM %s', granted, role);
+	END LOOP;
+END;
+$$;
+COMMENT ON FUNCTION webhooks.revoke_access(regrole)
+IS 'takes from a role everything that was granted to it on the extension, of whatever level';
+
+DO $$
+DECLARE
+	rel regclass;
+BEGIN
+	FOR rel IN
+		SELECT c.oid FROM pg_catalog.pg_class c
+		WHERE c.relnamespace OPERATOR(pg_catalog.=) 'webhooks'::pg_catalog.regnamespace
+			AND c.relkind OPERATOR(pg_catalog.=) ANY ('{r,p}'::pg_catalog."char"[])
+	LOOP
+		EXECUTE pg_catalog.format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', rel);
+	END LOOP;
+END;
+$$;
 
 REVOKE ALL ON SCHEMA webhooks FROM PUBLIC;
 REVOKE ALL ON ALL TABLES IN SCHEMA webhooks FROM PUBLIC;

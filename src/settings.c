@@ -14,6 +14,7 @@
 #include "settings.h"
 #include "utils/datetime.h"
 #include "utils/guc.h"
+#include "utils/guc_tables.h"
 #include "utils/timestamp.h"
 
 #define PORTS_MAX 64
@@ -413,13 +414,36 @@ define_storage_settings(void)
 				&wh_store_unmatched);
 }
 
+static const struct config_generic *
+find_tenant_setting(void)
+{
+	struct config_generic **settings = get_guc_variables();
+
+	for (int i = 0; i < GetNumConfigOptions(); i++)
+		if (strcmp(settings[i]->name, "webhooks.tenant_id") == 0)
+			return settings[i];
+	return NULL;
+}
+
+/*
+ * PostgreSQL refuses a connection whose options (PGOPTIONS) set what its user may not set. Of a
+ * library that is not preloaded it takes any option, which hides what ALTER ROLE … SET says, and
+ * drops it here: the session would belong to no tenant at all. So it is refused here.
+ */
 void
 wh_settings_define(void)
 {
+	const struct config_generic *before = find_tenant_setting();
+	bool		tenant_by_client = before && before->reset_source == PGC_S_CLIENT;
+
 	define_delivery_settings();
 	define_safety_settings();
 	define_storage_settings();
 	MarkGUCPrefixReserved("webhooks");
+	if (tenant_by_client && find_tenant_setting()->reset_source != PGC_S_CLIENT)
+		ereport(FATAL,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to set parameter \"webhooks.tenant_id\"")));
 }
 
 const WhRetrySchedule *

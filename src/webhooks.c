@@ -11,6 +11,7 @@
 #include "miscadmin.h"
 #include "settings.h"
 #include "shmem.h"
+#include "sql/tenant_rule.h"
 #include "worker/worker.h"
 
 PG_MODULE_MAGIC;
@@ -21,6 +22,7 @@ void
 _PG_init(void)
 {
 	wh_settings_define();
+	wh_tenant_rule_install();
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 	wh_shmem_install();

@@ -6,6 +6,7 @@
 
 #include "mb/pg_wchar.h"
 #include "sql/message.h"
+#include "sql/options.h"
 #include "sql/session.h"
 #include "utils/builtins.h"
 #include "utils/numeric.h"
@@ -38,14 +39,6 @@ wh_body_bytea(FunctionCallInfo fcinfo, int number)
 	{
 		VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value)
 	};
-}
-
-int64
-wh_interval_ms(const Interval *span)
-{
-	double		ms = span->time / 1000.0 + (span->day + span->month * 30.0) * 86400000.0;
-
-	return (int64) Min(Max(ms, -1e15), 1e15);
 }
 
 int64

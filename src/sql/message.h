@@ -18,9 +18,6 @@ extern WhBytes wh_body_bytea(FunctionCallInfo fcinfo, int number);
 /* A tolerance in milliseconds; raises 22023 for one that is negative or NULL. */
 extern int64 wh_tolerance_argument(FunctionCallInfo fcinfo, int number);
 
-/* Milliseconds, at most a few thousand years; a month counts thirty days. */
-extern int64 wh_interval_ms(const Interval *span);
-
 /*
  * The message, with scratch memory for verifying it; the caller adds keys, time and tolerance. A
  * header's value may be a string, a number, or an array of these; one that is anything else is as if

@@ -13,6 +13,7 @@
 #include "fmgr.h"
 #include "secret.h"
 #include "sql/message.h"
+#include "sql/options.h"
 #include "sql/scheme.h"
 #include "sql/session.h"
 #include "sql/source.h"

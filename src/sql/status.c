@@ -1,5 +1,5 @@
 /*
- * What shared memory tells, as SQL; and the install script's word to the launcher.
+ * What shared memory and the session tell, as SQL; and the install script's word to the launcher.
  */
 #include "postgres.h"
 
@@ -10,6 +10,7 @@
 #include "miscadmin.h"
 #include "shmem.h"
 #include "sql/session.h"
+#include "sql/subscription.h"
 #include "utils/builtins.h"
 #include "utils/tuplestore.h"
 #include "utils/timestamp.h"
@@ -17,7 +18,19 @@
 
 PG_FUNCTION_INFO_V1(wh_sql_in_flight);
 PG_FUNCTION_INFO_V1(wh_sql_processes);
+PG_FUNCTION_INFO_V1(wh_sql_session_tenant);
 PG_FUNCTION_INFO_V1(wh_sql_announce);
+
+/* Whether the session's tenant, if it has one, is the endpoint's. */
+static bool
+is_seen(const pg_uuid_t *endpoint_id)
+{
+	const char *tenant = wh_session_tenant();
+	WhSubscriber endpoint;
+
+	return tenant == NULL ||
+		wh_endpoint_standing(tenant, endpoint_id, &endpoint) != WH_ENDPOINT_UNKNOWN;
+}
 
 Datum
 wh_sql_in_flight(PG_FUNCTION_ARGS)
@@ -35,7 +48,8 @@ wh_sql_in_flight(PG_FUNCTION_ARGS)
 		};
 		bool		nulls[4] = {false};
 
-		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+		if (is_seen(&requests[i].endpoint_id))
+			tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
 	return (Datum) 0;
 }
@@ -43,9 +57,9 @@ wh_sql_in_flight(PG_FUNCTION_ARGS)
 static void
 put_process(ReturnSetInfo *result, const WhProcess *process)
 {
-	/* what went wrong is told in its own database, and to no tenant: it may be another's */
-	bool		told = process->last_error_at != 0 && process->database == MyDatabaseId &&
-		wh_session_tenant() == NULL;
+	/* a tenant is told no figures, which are of all tenants; what went wrong, in its database only */
+	bool		confined = wh_session_tenant() != NULL;
+	bool		told = process->last_error_at != 0 && process->database == MyDatabaseId && !confined;
 	char	   *database = get_database_name(process->database);
 	Size		error_len = pg_mbcliplen(process->last_error, strlen(process->last_error),
 										 WH_LAST_ERROR_SIZE - 1);
@@ -63,6 +77,9 @@ put_process(ReturnSetInfo *result, const WhProcess *process)
 		[1] = process->number < 0, [2] = database == NULL, [10] = !told, [11] = !told
 	};
 
+	for (int i = 3; i <= 8; i++)
+		nulls[i] = confined;
+
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
 
@@ -76,6 +93,16 @@ wh_sql_processes(PG_FUNCTION_ARGS)
 	for (int i = 0; i < count; i++)
 		put_process((ReturnSetInfo *) fcinfo->resultinfo, &processes[i]);
 	return (Datum) 0;
+}
+
+Datum
+wh_sql_session_tenant(PG_FUNCTION_ARGS)
+{
+	const char *tenant = wh_session_tenant();
+
+	if (tenant == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(tenant));
 }
 
 Datum

@@ -10,6 +10,7 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "nodes/parsenodes.h"
+#include "settings.h"
 #include "shmem.h"
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
@@ -88,6 +89,11 @@ wh_sql_deliver_due(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("time_limit must not be negative or NULL")));
+	if (wh_tenant_id[0])
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("deliver_due delivers for all tenants"),
+				 errdetail("The session is confined to one tenant by webhooks.tenant_id.")));
 	if (context->atomic)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),

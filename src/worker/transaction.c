@@ -113,6 +113,8 @@ set_environment(void)
 	set_local("enable_mergejoin", "off");
 	set_local("jit", "off");
 	set_local("lock_timeout", "5s");
+	/* the database may have been given one */
+	set_local("webhooks.tenant_id", "");
 }
 
 static bool

@@ -1,0 +1,139 @@
+/*
+ * What is done to an endpoint between registering and its end.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "sql/lifecycle.h"
+#include "sql/session.h"
+#include "utils/builtins.h"
+
+PG_FUNCTION_INFO_V1(wh_sql_pause_endpoint);
+PG_FUNCTION_INFO_V1(wh_sql_resume_endpoint);
+PG_FUNCTION_INFO_V1(wh_sql_disable_endpoint);
+PG_FUNCTION_INFO_V1(wh_sql_enable_endpoint);
+PG_FUNCTION_INFO_V1(wh_sql_remove_endpoint);
+
+char *
+wh_lock_endpoint(const pg_uuid_t *endpoint_id)
+{
+	const char *tenant = wh_session_tenant();
+	WhArgument	arguments[] = {
+		{UUIDOID, UUIDPGetDatum(endpoint_id)},
+		{TEXTOID, tenant ? CStringGetTextDatum(tenant) : (Datum) 0, tenant == NULL}
+	};
+
+	if (wh_execute("SELECT state FROM webhooks.endpoints"
+				   " WHERE endpoint_id = $1 AND tenant_id = coalesce($2, tenant_id)"
+				   " FOR NO KEY UPDATE", 2, arguments) != 1)
+		wh_refuse_unknown("endpoint", endpoint_id);
+	return SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+}
+
+static void
+set_state(const pg_uuid_t *endpoint_id, const char *state, const char *reason)
+{
+	WhArgument	arguments[] = {
+		{UUIDOID, UUIDPGetDatum(endpoint_id)},
+		{TEXTOID, CStringGetTextDatum(state)},
+		{TEXTOID, reason ? CStringGetTextDatum(reason) : (Datum) 0, reason == NULL}
+	};
+
+	wh_execute("UPDATE webhooks.endpoints SET state = $2, disabled_reason = $3, updated_at = now()"
+			   " WHERE endpoint_id = $1",
+			   3, arguments);
+}
+
+static void
+refuse_state(const pg_uuid_t *endpoint_id, const char *state, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("endpoint %s is %s",
+					DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(endpoint_id))),
+					state),
+			 errhint("%s", hint)));
+}
+
+Datum
+wh_sql_pause_endpoint(PG_FUNCTION_ARGS)
+{
+	pg_uuid_t  *endpoint_id = wh_uuid_argument(fcinfo, 0, "endpoint_id");
+	char	   *state;
+
+	SPI_connect();
+	state = wh_lock_endpoint(endpoint_id);
+	if (strcmp(state, "disabled") == 0)
+		refuse_state(endpoint_id, state,
+					 "A disabled endpoint is sent nothing; "
+					 "enable_endpoint takes it back into service.");
+	if (strcmp(state, "paused") != 0)
+		set_state(endpoint_id, "paused", NULL);
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+Datum
+wh_sql_resume_endpoint(PG_FUNCTION_ARGS)
+{
+	pg_uuid_t  *endpoint_id = wh_uuid_argument(fcinfo, 0, "endpoint_id");
+	char	   *state;
+
+	SPI_connect();
+	state = wh_lock_endpoint(endpoint_id);
+	if (strcmp(state, "disabled") == 0)
+		refuse_state(endpoint_id, state, "Use enable_endpoint.");
+	if (strcmp(state, "active") != 0)
+		set_state(endpoint_id, "active", NULL);
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+Datum
+wh_sql_disable_endpoint(PG_FUNCTION_ARGS)
+{
+	pg_uuid_t  *endpoint_id = wh_uuid_argument(fcinfo, 0, "endpoint_id");
+
+	if (PG_ARGISNULL(1))
+		wh_refuse("reason", "must not be NULL");
+	SPI_connect();
+	(void) wh_lock_endpoint(endpoint_id);
+	set_state(endpoint_id, "disabled", text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+Datum
+wh_sql_enable_endpoint(PG_FUNCTION_ARGS)
+{
+	pg_uuid_t  *endpoint_id = wh_uuid_argument(fcinfo, 0, "endpoint_id");
+
+	SPI_connect();
+	if (strcmp(wh_lock_endpoint(endpoint_id), "active") != 0)
+		set_state(endpoint_id, "active", NULL);
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+Datum
+wh_sql_remove_endpoint(PG_FUNCTION_ARGS)
+{
+	pg_uuid_t  *endpoint_id = wh_uuid_argument(fcinfo, 0, "endpoint_id");
+	WhArgument	argument = {UUIDOID, UUIDPGetDatum(endpoint_id)};
+
+	SPI_connect();
+	(void) wh_lock_endpoint(endpoint_id);
+	wh_execute("WITH cancelled AS (DELETE FROM webhooks.queue WHERE endpoint_id = $1"
+			   "  RETURNING delivery_id, event_id, endpoint_id, attempts)"
+			   " INSERT INTO webhooks.attempts (delivery_id, event_id, endpoint_id, tenant_id, url,"
+			   " attempt, attempted_at, outcome)"
+			   " SELECT c.delivery_id, c.event_id, c.endpoint_id, e.tenant_id, e.url, c.attempts,"
+			   " clock_timestamp(), 'cancelled'"
+			   " FROM cancelled c JOIN webhooks.endpoints e ON e.endpoint_id = c.endpoint_id",
+			   1, &argument);
+	wh_execute("DELETE FROM webhooks.endpoint_secrets WHERE endpoint_id = $1", 1, &argument);
+	wh_execute("DELETE FROM webhooks.endpoints WHERE endpoint_id = $1", 1, &argument);
+	SPI_finish();
+	PG_RETURN_VOID();
+}

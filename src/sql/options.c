@@ -1,0 +1,261 @@
+/*
+ * What an endpoint's options may be. Each is judged by itself here, whichever function was given it,
+ * and what holds among several of them after that.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "core/event_type.h"
+#include "core/rate.h"
+#include "core/retry.h"
+#include "settings.h"
+#include "sql/header.h"
+#include "sql/options.h"
+#include "sql/scheme.h"
+#include "sql/session.h"
+#include "url.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+
+
+
+/* ---- one by one; none is NULL ---- */
+
+static void
+check_url(Datum value)
+{
+	char	   *refusal = wh_url_refusal(TextDatumGetCString(value));
+
+	if (refusal)
+		wh_refuse("url", psprintf("is refused: %s", refusal));
+}
+
+static void
+check_event_types(Datum value)
+{
+	Datum	   *items;
+	bool	   *nulls;
+	int			count;
+
+	deconstruct_array(DatumGetArrayTypeP(value), TEXTOID, -1, false, TYPALIGN_INT,
+					  &items, &nulls, &count);
+	if (count == 0)
+		wh_refuse("event_types", "must not be empty");
+	for (int i = 0; i < count; i++)
+	{
+		char	   *pattern = nulls[i] ? NULL : TextDatumGetCString(items[i]);
+
+		if (pattern == NULL)
+			wh_refuse("event_types", "must not contain NULL");
+		if (!wh_event_pattern_valid(pattern))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("event_types contains a bad pattern: \"%s\"", pattern),
+					 errhint("A pattern is an event type such as \"invoice.paid\", \"*\", "
+							 "or \"invoice.*\".")));
+	}
+}
+
+static void
+check_headers(Datum value)
+{
+	(void) wh_headers_judge("headers", DatumGetJsonbP(value));
+}
+
+static void
+refuse_unsupported(const char *option)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("%s is not supported yet", option),
+			 errhint("Leave it at its default.")));
+}
+
+static void
+check_filter(Datum value)
+{
+	refuse_unsupported("filter");
+}
+
+static void
+check_signature_schemes(Datum value)
+{
+	(void) wh_schemes_argument(DatumGetArrayTypeP(value));
+}
+
+static void
+check_payload_format(Datum value)
+{
+	if (strcmp(TextDatumGetCString(value), "standard") != 0)
+		refuse_unsupported("a value of payload_format other than standard");
+}
+
+static void
+check_api_version(Datum value)
+{
+	refuse_unsupported("api_version");
+}
+
+int64
+wh_interval_ms(const Interval *span)
+{
+	double		ms = span->time / 1000.0 + (span->day + span->month * 30.0) * 86400000.0;
+
+	return (int64) Min(Max(ms, -1e15), 1e15);
+}
+
+static void
+check_retry_schedule(Datum value)
+{
+	Datum	   *items;
+	bool	   *nulls;
+	int			count;
+
+	deconstruct_array(DatumGetArrayTypeP(value), INTERVALOID, sizeof(Interval), false,
+					  TYPALIGN_DOUBLE, &items, &nulls, &count);
+	if (count > WH_RETRY_WAITS_MAX)
+		wh_refuse("retry_schedule", psprintf("must have at most %d waits", WH_RETRY_WAITS_MAX));
+	for (int i = 0; i < count; i++)
+	{
+		int64		ms = nulls[i] ? -1 : wh_interval_ms(DatumGetIntervalP(items[i]));
+
+		if (ms < 0 || ms > WH_RETRY_WAIT_MAX_MS)
+			wh_refuse("retry_schedule", "must consist of waits between 0 and 366 days");
+	}
+}
+
+static void
+check_retry_on(Datum value)
+{
+	WhStatusSet statuses;
+
+	if (!wh_status_set_parse(TextDatumGetCString(value), &statuses))
+		wh_refuse("retry_on", "must be a list of statuses such as \"408,425,429,5xx\", or \"*\"");
+}
+
+static void
+check_timeout(Datum value)
+{
+	int64		ms = wh_interval_ms(DatumGetIntervalP(value));
+
+	if (ms < 1 || ms > WH_TIMEOUT_MAX_MS)
+		wh_refuse("timeout", "must be between 1 ms and 1 hour");
+}
+
+static void
+check_rate_limit(Datum value)
+{
+	float4		limit = DatumGetFloat4(value);
+
+	if (!(limit > 0 && limit <= WH_RATE_MAX))	/* NaN is neither */
+		wh_refuse("rate_limit",
+				  psprintf("must be above 0 and at most %d requests a second", WH_RATE_MAX));
+}
+
+static void
+check_max_in_flight(Datum value)
+{
+	int32		max = DatumGetInt32(value);
+
+	if (max < 1 || max > WH_IN_FLIGHT_MAX)
+		wh_refuse("max_in_flight", psprintf("must be between 1 and %d", WH_IN_FLIGHT_MAX));
+}
+
+static void
+check_ordering(Datum value)
+{
+	char	   *ordering = TextDatumGetCString(value);
+
+	if (strcmp(ordering, "none") != 0 && strcmp(ordering, "endpoint") != 0 &&
+		strcmp(ordering, "key") != 0)
+		wh_refuse("ordering", "must be none, endpoint or key");
+}
+
+static void
+check_client_certificate(Datum value)
+{
+	refuse_unsupported("client_certificate");
+}
+
+static void
+check_client_key(Datum value)
+{
+	refuse_unsupported("client_key");
+}
+
+static void
+check_metadata(Datum value)
+{
+	if (!JB_ROOT_IS_OBJECT(DatumGetJsonbP(value)))
+		wh_refuse("metadata", "must be a JSON object");
+}
+
+
+/* ---- all of them ---- */
+
+typedef enum NullMeaning
+{
+	NULL_REFUSED,
+	NULL_ALLOWED
+} NullMeaning;
+
+static const struct
+{
+	NullMeaning null;
+	void		(*check) (Datum value); /* NULL: whatever its type holds */
+}			rules[OPTION_COUNT] = {
+	[OPTION_URL] = {NULL_REFUSED, check_url},
+	[OPTION_EVENT_TYPES] = {NULL_REFUSED, check_event_types},
+	[OPTION_DESCRIPTION] = {NULL_ALLOWED},
+	[OPTION_FILTER] = {NULL_ALLOWED, check_filter},
+	[OPTION_HEADERS] = {NULL_REFUSED, check_headers},
+	[OPTION_SIGNATURE_SCHEMES] = {NULL_REFUSED, check_signature_schemes},
+	[OPTION_PAYLOAD_FORMAT] = {NULL_REFUSED, check_payload_format},
+	[OPTION_API_VERSION] = {NULL_ALLOWED, check_api_version},
+	[OPTION_RETRY_SCHEDULE] = {NULL_ALLOWED, check_retry_schedule},
+	[OPTION_RETRY_ON] = {NULL_ALLOWED, check_retry_on},
+	[OPTION_TIMEOUT] = {NULL_ALLOWED, check_timeout},
+	[OPTION_RATE_LIMIT] = {NULL_ALLOWED, check_rate_limit},
+	[OPTION_MAX_IN_FLIGHT] = {NULL_ALLOWED, check_max_in_flight},
+	[OPTION_ORDERING] = {NULL_REFUSED, check_ordering},
+	[OPTION_CLIENT_CERTIFICATE] = {NULL_ALLOWED, check_client_certificate},
+	[OPTION_CLIENT_KEY] = {NULL_ALLOWED, check_client_key},
+	[OPTION_METADATA] = {NULL_REFUSED, check_metadata}
+};
+
+const WhOptionColumn wh_option_columns[OPTION_COUNT] = {
+	[OPTION_URL] = {"url", TEXTOID},
+	[OPTION_EVENT_TYPES] = {"event_types", TEXTARRAYOID},
+	[OPTION_DESCRIPTION] = {"description", TEXTOID},
+	[OPTION_FILTER] = {"filter", JSONPATHOID},
+	[OPTION_HEADERS] = {"headers", JSONBOID},
+	[OPTION_SIGNATURE_SCHEMES] = {"signature_schemes", TEXTARRAYOID},
+	[OPTION_PAYLOAD_FORMAT] = {"payload_format", TEXTOID},
+	[OPTION_API_VERSION] = {"api_version", TEXTOID},
+	[OPTION_RETRY_SCHEDULE] = {"retry_schedule", INTERVALARRAYOID},
+	[OPTION_RETRY_ON] = {"retry_on", TEXTOID},
+	[OPTION_TIMEOUT] = {"timeout", INTERVALOID},
+	[OPTION_RATE_LIMIT] = {"rate_limit", FLOAT4OID},
+	[OPTION_MAX_IN_FLIGHT] = {"max_in_flight", INT4OID},
+	[OPTION_ORDERING] = {"ordering", TEXTOID},
+	[OPTION_CLIENT_CERTIFICATE] = {"client_certificate", TEXTOID},
+	[OPTION_CLIENT_KEY] = {"client_key", InvalidOid},
+	[OPTION_METADATA] = {"metadata", JSONBOID}
+};
+
+void
+wh_options_judge(WhOptions *options)
+{
+	for (int i = 0; i < OPTION_COUNT; i++)
+	{
+		const NullableDatum *value = &options->values[i];
+
+		if (!options->given[i])
+			continue;
+		if (value->isnull && rules[i].null == NULL_REFUSED)
+			wh_refuse(wh_option_columns[i].name, "must not be NULL");
+		if (!value->isnull && rules[i].check)
+			rules[i].check(value->value);
+	}
+}
