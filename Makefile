@@ -24,3 +24,8 @@ $(OBJS): $(wildcard src/*.h src/*/*.h) webhooks.control Makefile
 .PHONY: bench
 bench:
 	$(srcdir)/test/bench/run
+
+# The same for a receiving database that is killed again and again under 20,000 messages.
+.PHONY: test-receiving
+test-receiving:
+	MESSAGES=20000 TAP_TESTS=t/061_receiving.pl $(srcdir)/test/check --private tap

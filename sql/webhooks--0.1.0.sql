@@ -1197,7 +1197,7 @@ BEGIN ATOMIC
 			check_url, public_key, exponential_backoff, reprocess,
 			wait_until_idle}'),
 		('observe', 'relation', '{
-			endpoints, events, queue, attempts, dead_letters, event_types, inbox,
+			endpoints, events, queue, attempts, dead_letters, event_types, inbox, inbox_messages, source_handlers,
 			deliveries, delivery_log, in_flight, pg_stat_webhooks}'),
 		('manage', 'function', '{
 			register_endpoint, update_endpoint, pause_endpoint, resume_endpoint, disable_endpoint, enable_endpoint,
