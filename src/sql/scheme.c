@@ -165,9 +165,9 @@ check_given(uint32 schemes, const char *given)
 			key = wh_secret_argument(WH_SCHEME_V1, given);
 		else
 		{
-			key = wh_secret_argument(WH_SCHEME_STRIPE, given);
-			if (strlen(given) < LITERAL_MIN_BYTES)
+			if (strlen(given) < LITERAL_MIN_BYTES || strlen(given) > WH_SECRET_TEXT_MAX)
 				wh_refuse("secret", psprintf("must have %d to %d bytes", LITERAL_MIN_BYTES, WH_SECRET_TEXT_MAX));
+			key = wh_secret_argument(WH_SCHEME_STRIPE, given);
 		}
 	}
 	explicit_bzero(&key, sizeof(key));
