@@ -13,7 +13,7 @@ use Test::More;
 use Time::HiRes qw(sleep time);
 use WebhooksTest;
 
-use constant { BATCHES => 5 };
+use constant { BATCHES => 3 };
 
 my $messages = $ENV{MESSAGES} // 1000;
 my $seed     = srand;
@@ -69,10 +69,20 @@ END
 
 start_front();
 register_endpoint($sender, "http://127.0.0.1:$port/", secret => "'$secret'", retry_schedule => q(array_fill('100ms'::interval, '{100}')),
-	rate_limit => $messages > 5000 ? 800 : 250);
+	rate_limit => $messages > 5000 ? 800 : 120);
 
 my $dispatched = 0;
 my %killed = (front => 0, server => 0);
+
+sub retried { return value($sender, q{SELECT count(*) FROM webhooks.attempts WHERE outcome = 'retrying'}) }
+
+# What is down stays down until a request has failed for it, if there is one to be made.
+sub wait_for_failure
+{
+	my ($before) = @_;
+	wait_until(sub { retried() > $before || succeeded() == $dispatched }, 'a failure', 60);
+	return;
+}
 
 sub succeeded { return value($sender, q{SELECT count(*) FROM webhooks.attempts WHERE outcome = 'succeeded'}) }
 
@@ -91,18 +101,19 @@ while (($dispatched < $messages || succeeded() < $messages) && !value($sender, '
 	dispatch_batch() if $dispatched < $messages;
 	my $before = succeeded();
 	wait_until(sub { succeeded() > $before || succeeded() == $dispatched }, 'a delivery', 120);
-	sleep rand 0.8;
+	sleep rand 0.3;
+	my $retried = retried();
 	if (rand() < 0.5)
 	{
 		kill_front();
-		sleep rand 0.3;
+		wait_for_failure($retried);
 		start_front();
 		$killed{front}++;
 	}
 	else
 	{
 		$receiver->stop('immediate');
-		sleep rand 0.3;
+		wait_for_failure($retried);
 		$receiver->start;
 		$killed{server}++;
 	}
