@@ -60,8 +60,8 @@ extern WhSecretError wh_secret_decode(const char *secret, WhSecretKey *key);
 extern WhSecretError wh_key_decode_ed25519(const char *text, WhSecretKey *key);
 
 /*
- * The text is the key, prefix and all. What spells an Ed25519 key is refused as WH_SECRET_NO_PREFIX:
- * a private key must not become a shared secret.
+ * The text is the key, prefix and all. What spells an Ed25519 key is refused as
+ * WH_SECRET_NO_PREFIX: a private key must not become a shared secret.
  */
 extern WhSecretError wh_key_literal(const char *secret, WhSecretKey *key);
 

@@ -10,8 +10,8 @@
  *	 rfc9421	HTTP Message Signatures: see http_signature.h
  *	 none		no signature
  *
- * v1 and rfc9421 key the HMAC with the bytes that the secret's base64 stands for; stripe, github and
- * x-webhook with the secret's text, as the libraries of those services do.
+ * v1 and rfc9421 key the HMAC with the bytes that the secret's base64 stands for; stripe, github
+ * and x-webhook with the secret's text, as the libraries of those services do.
  */
 #ifndef WH_CORE_SIGNATURE_H
 #define WH_CORE_SIGNATURE_H
@@ -58,8 +58,8 @@ typedef struct WhSigned
 
 /*
  * Writes one signature, as the scheme's header has it: "v1,<base64>", "v1a,<base64>", "v1=<hex>"
- * (stripe, x-webhook) or "sha256=<hex>". False when OpenSSL fails, or the key signs nothing; not for
- * rfc9421 and none.
+ * (stripe, x-webhook) or "sha256=<hex>". False when OpenSSL fails, or the key signs nothing; not
+ * for rfc9421 and none.
  */
 extern bool wh_signature_make(WhScheme scheme, const WhSecretKey *key, const WhSigned *message,
 							  char out[WH_SIGNATURE_SIZE]);

@@ -76,8 +76,8 @@ wh_verify_scratch_size(const WhReceived *message)
 }
 
 /*
- * The next of a list's signatures: what follows the version and its mark, in "v1,…" or "v1=…". Moves
- * *text on; false at the end. Lists are apart by blanks or commas, whatever joined them.
+ * The next of a list's signatures: what follows the version and its mark, in "v1,…" or "v1=…".
+ * Moves *text on; false at the end. Lists are apart by blanks or commas, whatever joined them.
  */
 static bool
 next_signature(const char **text, char mark, const char *version, WhBytes *signature)

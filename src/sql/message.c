@@ -1,6 +1,7 @@
 /*
  * Fields of one name, which differ in case alone or come as an array, are one field whose lines are
- * joined (RFC 9110, 5.2): what is told of a header does not depend on how a framework hands it over.
+ * joined (RFC 9110, 5.2): what is told of a header does not depend on how a framework hands it
+ * over.
  */
 #include "postgres.h"
 

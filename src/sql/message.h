@@ -20,8 +20,8 @@ extern int64 wh_tolerance_argument(FunctionCallInfo fcinfo, int number);
 
 /*
  * The message, with scratch memory for verifying it; the caller adds keys, time and tolerance. A
- * header's value may be a string, a number, or an array of these; one that is anything else is as if
- * it were missing. Raises 22023 when headers is no object.
+ * header's value may be a string, a number, or an array of these; one that is anything else is as
+ * if it were missing. Raises 22023 when headers is no object.
  */
 extern WhReceived wh_message_read(Jsonb *headers, WhBytes body);
 

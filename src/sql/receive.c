@@ -2,9 +2,9 @@
  * receive(): verifies a message, stores it once and applies it, in the caller's transaction. What a
  * sender does again after an error, or for want of an answer, then is either all new or no news.
  *
- * Handlers run as the caller, who may have no privilege on the extension's tables, so the function is
- * not SECURITY DEFINER: the tables are read below the executor and written as their owner, by two
- * statements that name no operator and no function which somebody's search_path could provide.
+ * Handlers run as the caller, who may have no privilege on the extension's tables, so the function
+ * is not SECURITY DEFINER: the tables are read below the executor and written as their owner, by
+ * two statements that name no operator and no function which somebody's search_path could provide.
  */
 #include "postgres.h"
 
@@ -27,6 +27,7 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/formatting.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -77,8 +78,8 @@ parse_json(WhBytes body)
 }
 
 /*
- * The body as JSON; NULL when it is none, which the parser tells by an error alone. A NUL ends the text
- * early, so a body with one is none.
+ * The body as JSON; NULL when it is none, which the parser tells by an error alone. A NUL ends the
+ * text early, so a body with one is none.
  */
 static Jsonb *
 read_payload(WhBytes body)
@@ -163,19 +164,19 @@ find_by_path(Jsonb *payload, JsonPath *path)
 	return scalar_text(&value);
 }
 
-/* The id that some header ends in "-id" beside a time: of a sender like this one, whatever its scheme. */
+/* The id that a sender like this one sends with every message, whatever signs it. */
 static const char *
 standard_id(const WhReceived *received)
 {
 	const char *id = wh_header_find(received, "webhook-id");
+	char	   *prefix = asc_tolower(wh_header_prefix, strlen(wh_header_prefix));
 
-	return id ? id :
-		wh_header_find_prefixed(received, (WhBytes) {wh_header_prefix, strlen(wh_header_prefix)}, "id");
+	return id ? id : wh_header_find_prefixed(received, (WhBytes) {prefix, strlen(prefix)}, "id");
 }
 
 /*
- * Where each scheme has its messages' ids. What a signature covers comes first; what it does not can be
- * altered by whoever can alter the message, to no more than having it taken twice.
+ * Where each scheme has its messages' ids. What a signature covers comes first; what it does not
+ * can be altered by whoever can alter the message, to no more than having it taken twice.
  */
 static char *
 find_id(const Message *message, const char *covered)
@@ -278,7 +279,7 @@ table_owner(const char *name)
 	return owner;
 }
 
-/* Executes a statement that only inserts, as the table's owner; returns how many rows it inserted. */
+/* Executes a statement that only inserts, as the table's owner; returns how many rows. */
 static uint64
 insert_as_owner(const char *table, const char *sql, int count, const WhArgument *arguments)
 {
@@ -295,8 +296,8 @@ insert_as_owner(const char *table, const char *sql, int count, const WhArgument 
 }
 
 /*
- * False: it was there before. While another transaction is about to store the same message, this one
- * waits for its end.
+ * False: it was there before. While another transaction is about to store the same message, this
+ * one waits for its end.
  */
 static bool
 store(const Message *message)
@@ -387,7 +388,8 @@ refuse_signature(void)
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
 			 errmsg("the message's signature is not valid"),
-			 errhint("It must be signed with the source's secret, over the very bytes of the body, and not long ago.")));
+			 errhint("It must be signed with the source's secret, over the very bytes of the body, "
+					 "and not long ago.")));
 }
 
 static WhSource

@@ -94,7 +94,8 @@ refuse_pair(WhSecretError error)
 					  WH_PUBLIC_PREFIX "\"");
 		case WH_SECRET_TOO_SHORT:
 		case WH_SECRET_TOO_LONG:
-			wh_refuse("secret", "must have 32 or 64 bytes when decoded as a private Ed25519 key, 32 as a public one");
+			wh_refuse("secret", "must have 32 or 64 bytes when decoded as a private Ed25519 key, "
+					  "32 as a public one");
 		case WH_SECRET_MISMATCH:
 			wh_refuse("secret", "has a public half that is not that of its private one");
 	}
@@ -154,19 +155,22 @@ check_given(uint32 schemes, const char *given)
 	if (wh_key_is_ed25519(given))
 	{
 		if ((schemes & ED25519) == 0)
-			wh_refuse("secret", "must not be an Ed25519 key for signature_schemes without v1a or rfc9421");
+			wh_refuse("secret", "must not be an Ed25519 key for signature_schemes without v1a or "
+					  "rfc9421");
 		key = wh_secret_argument(WH_SCHEME_V1A, given);
 	}
 	else
 	{
 		if ((schemes & (DECODED | LITERAL)) == 0)
-			wh_refuse("secret", "must begin with \"" WH_PRIVATE_PREFIX "\" for signature_schemes of v1a alone");
+			wh_refuse("secret", "must begin with \"" WH_PRIVATE_PREFIX
+					  "\" for signature_schemes of v1a alone");
 		if (schemes & DECODED)
 			key = wh_secret_argument(WH_SCHEME_V1, given);
 		else
 		{
 			if (strlen(given) < LITERAL_MIN_BYTES || strlen(given) > WH_SECRET_TEXT_MAX)
-				wh_refuse("secret", psprintf("must have %d to %d bytes", LITERAL_MIN_BYTES, WH_SECRET_TEXT_MAX));
+				wh_refuse("secret", psprintf("must have %d to %d bytes", LITERAL_MIN_BYTES,
+											 WH_SECRET_TEXT_MAX));
 			key = wh_secret_argument(WH_SCHEME_STRIPE, given);
 		}
 	}

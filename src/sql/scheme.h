@@ -16,14 +16,14 @@ extern WhScheme wh_scheme_argument(const char *name);
 extern WhSecretKey wh_secret_argument(WhScheme scheme, const char *secret);
 
 /*
- * An endpoint's signature_schemes, as WH_SCHEME_BIT of each; raises 22023. What is none signs nothing
- * and stands alone.
+ * An endpoint's signature_schemes, as WH_SCHEME_BIT of each; raises 22023. What is none signs
+ * nothing and stands alone.
  */
 extern uint32 wh_schemes_argument(ArrayType *names);
 
 /*
- * What an endpoint signs with. Its v1a signs with a key pair, its other schemes with a shared secret,
- * and rfc9421 with whichever there is; one with both kinds of scheme has both.
+ * What an endpoint signs with. Its v1a signs with a key pair, its other schemes with a shared
+ * secret, and rfc9421 with whichever there is; one with both kinds of scheme has both.
  */
 typedef struct WhSecrets
 {
@@ -32,14 +32,14 @@ typedef struct WhSecrets
 } WhSecrets;
 
 /*
- * The given secret, NULL for none, and new ones for what else the schemes need; raises 22023 when the
- * given one is not for them.
+ * The given secret, NULL for none, and new ones for what else the schemes need; raises 22023 when
+ * the given one is not for them.
  */
 extern WhSecrets wh_secrets_for_schemes(uint32 schemes, const char *given);
 
 /*
- * What is told to whoever asked: the shared secret, which a receiver needs, or else the pair, of which
- * the public half is all that a receiver needs. NULL when nothing is signed.
+ * What is told to whoever asked: the shared secret, which a receiver needs, or else the pair, of
+ * which the public half is all that a receiver needs. NULL when nothing is signed.
  */
 extern char *wh_secrets_told(const WhSecrets *secrets);
 

@@ -13,8 +13,8 @@
 extern void wh_insert_secrets(const pg_uuid_t *endpoint_id, const WhSecrets *secrets);
 
 /*
- * After a change of signature_schemes: makes a secret of a kind that the endpoint has none of and now
- * needs; rotate_secret and public_key tell it. The caller has the endpoint's row locked and is
+ * After a change of signature_schemes: makes a secret of a kind that the endpoint has none of and
+ * now needs; rotate_secret and public_key tell it. The caller has the endpoint's row locked and is
  * connected to SPI.
  */
 extern void wh_complete_secrets(const pg_uuid_t *endpoint_id, uint32 schemes);

@@ -127,8 +127,8 @@ wh_source_read(const char *tenant_id, const char *name)
 }
 
 /*
- * Event types here are others' and of any spelling: "*" takes them all, none included, "order.*" what
- * begins with "order.", anything else itself.
+ * Event types here are others' and of any spelling: "*" takes them all, none included, "order.*"
+ * what begins with "order.", anything else itself.
  */
 static bool
 matches(const char *pattern, const char *event_type)
@@ -255,9 +255,11 @@ check_handler(Oid handler)
 	if (proc->prokind != PROKIND_FUNCTION || proc->proretset || proc->prorettype != VOIDOID ||
 		proc->pronargs != 3 || proc->proargtypes.values[0] != TEXTOID ||
 		proc->proargtypes.values[1] != TEXTOID || proc->proargtypes.values[2] != JSONBOID)
-		wh_refuse("handler", "must be a function (message_id text, event_type text, payload jsonb) that returns void");
+		wh_refuse("handler", "must be a function (message_id text, event_type text, payload jsonb) "
+				  "that returns void");
 	if (proc->proisstrict)
-		wh_refuse("handler", "must not be STRICT: a message without a type, or that is no JSON, would be passed over");
+		wh_refuse("handler", "must not be STRICT: a message without a type, or that is no JSON, "
+				  "would be passed over");
 	ReleaseSysCache(tuple);
 }
 
@@ -285,8 +287,11 @@ wh_sql_on_event(PG_FUNCTION_ARGS)
 		wh_refuse("event_type_pattern", "must be an event type, \"*\", or \"order.*\"");
 	if (!PG_ARGISNULL(2))
 	{
+		char	   *handler;
+
 		check_handler(PG_GETARG_OID(2));
-		arguments[3] = (WhArgument) {TEXTOID, CStringGetTextDatum(format_procedure_qualified(PG_GETARG_OID(2)))};
+		handler = format_procedure_qualified(PG_GETARG_OID(2));
+		arguments[3] = (WhArgument) {TEXTOID, CStringGetTextDatum(handler)};
 	}
 
 	SPI_connect();

@@ -21,12 +21,12 @@ typedef struct WhSource
 } WhSource;
 
 /*
- * The tenant's source, read below the executor: whoever may receive needs no privilege on the table.
- * Raises P0002 when there is none, 55000 when its secret cannot be had.
+ * The tenant's source, read below the executor: whoever may receive needs no privilege on the
+ * table. Raises P0002 when there is none, 55000 when its secret cannot be had.
  */
 extern WhSource wh_source_read(const char *tenant_id, const char *name);
 
-/* The functions (text of regprocedure) that take the event type, NULL for none, by their patterns. */
+/* The functions (text of regprocedure) that take the event type (NULL: none), by pattern. */
 extern List *wh_source_handlers(const WhSource *source, const char *event_type);
 
 #endif

@@ -246,7 +246,7 @@ text_size(const WhDelivery *d)
 {
 	const WhConfig *config = d->config;
 	Size		size = FIXED_TEXT_SIZE + 3 * strlen(wh_header_prefix) + strlen(d->event_type);
-	Size		per_key = 2 * WH_SIGNATURE_SIZE;	/* in the headers that take several */
+	Size		per_key = 3 * WH_SIGNATURE_SIZE;	/* the schemes that sign with one key */
 
 	if (HAS(config, WH_SCHEME_RFC9421))
 		per_key += WH_HTTP_INPUT_SIZE + WH_HTTP_SIGNATURE_SIZE + LABEL_SIZE;
