@@ -28,3 +28,8 @@ bench:
 # The same; FUZZ_SECONDS for each target.
 fuzz:
 	$(srcdir)/test/fuzz/run
+
+# The same for a receiving database that is killed again and again under 20,000 messages.
+.PHONY: test-receiving
+test-receiving:
+	MESSAGES=20000 TAP_TESTS=t/061_receiving.pl $(srcdir)/test/check --private tap

@@ -33,6 +33,10 @@ BEGIN
 	END IF;
 END $$;
 
+SELECT webhooks.add_source('key-of-b', 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw', tenant_id => 'b');
+SELECT is_new FROM webhooks.receive('key-of-b', jsonb_build_object('webhook-id', 'of-b', 'webhook-timestamp', floor(EXTRACT(epoch FROM now()))::bigint,
+	'webhook-signature', webhooks.sign('whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw', 'of-b', now(), '{"is": "of-b"}')), '{"is": "of-b"}', 'b');
+
 -- What is called. $x stands for an id of tenant b's, and in a second call for one that nobody has: both must come to the same.
 CREATE TABLE tests.calls (name text, call text, refused text DEFAULT 'P0002');
 INSERT INTO tests.calls (name, call) VALUES
@@ -48,24 +52,30 @@ INSERT INTO tests.calls (name, call) VALUES
 	('replay_delivery', 'SELECT webhooks.replay_delivery($delivery)'), ('replay_delivery', 'SELECT webhooks.replay_delivery($dead)'), ('replay_delivery', 'SELECT webhooks.replay_delivery($ended)'),
 	('replay_event', 'SELECT webhooks.replay_event($event)'), ('replay_event', 'SELECT webhooks.replay_event($event_dead, $endpoint)'),
 	('replay_failed', $$SELECT webhooks.replay_failed($endpoint, '-infinity')$$), ('discard_dead_letter', 'SELECT webhooks.discard_dead_letter($dead)'),
-	('backfill', $$CALL webhooks.backfill('tests.calls', $endpoint)$$), ('retire_signing_key', 'SELECT webhooks.retire_signing_key($key)');
+	('backfill', $$CALL webhooks.backfill('tests.calls', $endpoint)$$), ('retire_signing_key', 'SELECT webhooks.retire_signing_key($key)'),
+	('receive', $$SELECT webhooks.receive($key, '{}', '')$$), ('reprocess', $$SELECT webhooks.reprocess($key, '-infinity')$$),
+	('on_event', $$SELECT webhooks.on_event($key, '*', NULL)$$), ('remove_source', 'SELECT webhooks.remove_source($key)');
 -- Naming the other tenant.
 INSERT INTO tests.calls VALUES
 	('dispatch', $$SELECT webhooks.dispatch('of.b', '{}', 'b')$$, '42501'), ('dispatch_raw', $$SELECT webhooks.dispatch_raw('of.b', '', tenant_id => 'b')$$, '42501'),
 	('dispatch_to_urls', $$SELECT webhooks.dispatch_to_urls('of.b', '{}', '{https://localhost:9/}', tenant_id => 'b')$$, '42501'),
 	('register_endpoint', $$SELECT webhooks.register_endpoint('https://localhost:9/', tenant_id => 'b')$$, '42501'),
 	('add_signing_key', $$SELECT webhooks.add_signing_key('key', tenant_id => 'b')$$, '42501'), ('retire_signing_key', $$SELECT webhooks.retire_signing_key('key-of-b', 'b')$$, '42501'),
+	('receive', $$SELECT webhooks.receive('key-of-b', '{}', '', tenant_id => 'b')$$, '42501'), ('reprocess', $$SELECT webhooks.reprocess('key-of-b', '-infinity', 'b')$$, '42501'),
+	('on_event', $$SELECT webhooks.on_event('key-of-b', '*', NULL, 'b')$$, '42501'), ('remove_source', $$SELECT webhooks.remove_source('key-of-b', 'b')$$, '42501'),
+	('add_source', $$SELECT webhooks.add_source('x', 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw', tenant_id => 'b')$$, '42501'),
 	('deliver_due', 'CALL webhooks.deliver_due()', '42501');
 -- What tells of everything a session may see. With a name that the other tenant uses, too, one gets one's own.
 INSERT INTO tests.calls VALUES
 	('dispatch', $$SELECT webhooks.dispatch('of.b', '{}')$$, ''), ('dispatch', $$SELECT webhooks.dispatch('of.b', '{}', ordering_key => 'same')$$, ''),
 	('dispatch_to_urls', $$SELECT webhooks.dispatch_to_urls('of.b', '{}', '{https://localhost:9/}', signing_key_id => 'key-of-b')$$, ''),
-	('add_signing_key', $$SELECT webhooks.add_signing_key('key-of-b')$$, ''), ('endpoint_stats', 'SELECT webhooks.endpoint_stats()', ''), ('health', 'SELECT webhooks.health()', ''), ('metrics', 'SELECT webhooks.metrics()', ''),
+	('add_signing_key', $$SELECT webhooks.add_signing_key('key-of-b')$$, ''), ('add_source', $$SELECT webhooks.add_source('key-of-b', 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw')$$, ''),
+	 ('endpoint_stats', 'SELECT webhooks.endpoint_stats()', ''), ('health', 'SELECT webhooks.health()', ''), ('metrics', 'SELECT webhooks.metrics()', ''),
 	('report_html', 'SELECT webhooks.report_html()', ''), ('in_flight', 'SELECT webhooks.in_flight()', ''), ('endpoint_breakers', 'SELECT webhooks.endpoint_breakers()', ''), ('processes', 'SELECT webhooks.processes()', ''),
 	('wait_until_idle', $$SELECT webhooks.wait_until_idle('0') OR NOT EXISTS (SELECT FROM webhooks.queue)$$, '');
 -- No tenant's: what is worked out from the arguments, and what all tenants share.
 CREATE TABLE tests.no_tenants AS SELECT unnest('{check_url,exponential_backoff,sign,verify,register_event_type,retire_event_type,register_api_version,
-	html,html_table,html_row,secrets_encrypted,emit_change,watch,unwatch,add_source,remove_source,receive}'::text[]) AS name;
+	html,html_table,html_row,secrets_encrypted,emit_change,watch,unwatch}'::text[]) AS name;
 -- Whoever adds a function adds its call, or says why it needs none.
 SELECT name || ' is never called' FROM webhooks.access_levels()
 WHERE kind = 'function' AND level <> 'owner' AND name NOT IN (SELECT name FROM tests.calls UNION SELECT name FROM tests.no_tenants);
@@ -247,7 +257,8 @@ RESET webhooks.tenant_id;
 -- Every table has the rule, those of days to come included.
 SELECT oid::regclass FROM pg_class WHERE relnamespace = 'webhooks'::regnamespace AND relkind IN ('r', 'p') AND NOT relrowsecurity;
 
-TRUNCATE webhooks.endpoints, webhooks.endpoint_secrets, webhooks.endpoint_health, webhooks.events, webhooks.queue, webhooks.attempts, webhooks.dead_letters;
+TRUNCATE webhooks.endpoints, webhooks.endpoint_secrets, webhooks.endpoint_health, webhooks.events, webhooks.queue, webhooks.attempts, webhooks.dead_letters,
+	webhooks.sources, webhooks.source_handlers, webhooks.inbox, webhooks.inbox_messages;
 SET client_min_messages = warning;
 DROP SCHEMA tests CASCADE;
 DROP OWNED BY regress_webhooks_a;

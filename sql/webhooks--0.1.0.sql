@@ -233,6 +233,71 @@ CREATE INDEX idempotency_keys_created_at_idx ON webhooks.idempotency_keys (creat
 COMMENT ON TABLE webhooks.idempotency_keys
 IS 'which event a key was first dispatched with, for webhooks.idempotency_window';
 
+-- ---------------------------------------------------------------------------------------------------------------------
+-- What came in
+-- ---------------------------------------------------------------------------------------------------------------------
+
+CREATE TABLE webhooks.sources (
+	tenant_id text COLLATE "C" NOT NULL,
+	name text COLLATE "C" NOT NULL,
+	secret text NOT NULL,
+	encryption_key_id text,
+	scheme text NOT NULL,
+	tolerance interval NOT NULL,
+	id_path jsonpath,
+	created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	PRIMARY KEY (tenant_id, name)
+);
+COMMENT ON TABLE webhooks.sources IS 'who sends webhooks to this database, and how they are verified; holds their secrets';
+COMMENT ON COLUMN webhooks.sources.encryption_key_id
+IS 'the key with which secret is encrypted; NULL: it is stored as it is';
+COMMENT ON COLUMN webhooks.sources.id_path
+IS 'where a message''s id stands in its body; NULL: where the scheme has it';
+
+CREATE TABLE webhooks.source_handlers (
+	tenant_id text COLLATE "C" NOT NULL,
+	source text COLLATE "C" NOT NULL,
+	event_type_pattern text COLLATE "C" NOT NULL,
+	handler text NOT NULL,
+	PRIMARY KEY (tenant_id, source, event_type_pattern)
+);
+COMMENT ON TABLE webhooks.source_handlers IS 'the functions that receive calls with new messages, by event type';
+COMMENT ON COLUMN webhooks.source_handlers.handler
+IS 'the function''s whole name and its arguments: as text, which pg_upgrade takes and a restore in any order stands';
+
+CREATE TABLE webhooks.inbox (
+	tenant_id text COLLATE "C" NOT NULL,
+	source text COLLATE "C" NOT NULL,
+	message_id text COLLATE "C" NOT NULL,
+	event_type text,
+	headers jsonb NOT NULL,
+	body bytea NOT NULL,
+	payload jsonb,
+	received_at timestamptz NOT NULL
+) PARTITION BY RANGE (received_at);
+COMMENT ON TABLE webhooks.inbox
+IS 'messages received: each once, however often it came; insert-only; partitioned by day; kept for webhooks.inbox_retention';
+COMMENT ON COLUMN webhooks.inbox.headers
+IS 'their names in lower case; without those that hold credentials (Authorization, Proxy-Authorization, Cookie)';
+COMMENT ON COLUMN webhooks.inbox.body IS 'the very bytes that were signed';
+COMMENT ON COLUMN webhooks.inbox.payload IS 'the body as JSON; NULL when it is none';
+
+CREATE TABLE webhooks.inbox_default PARTITION OF webhooks.inbox DEFAULT;
+CREATE INDEX inbox_default_source_idx ON webhooks.inbox_default (tenant_id, source, received_at);
+COMMENT ON TABLE webhooks.inbox_default IS 'messages that found no partition';
+
+-- Apart from inbox: its partitions cannot tell of each other's messages.
+CREATE TABLE webhooks.inbox_messages (
+	tenant_id text COLLATE "C" NOT NULL,
+	source text COLLATE "C" NOT NULL,
+	message_id text COLLATE "C" NOT NULL,
+	received_at timestamptz NOT NULL,
+	PRIMARY KEY (tenant_id, source, message_id)
+);
+CREATE INDEX inbox_messages_received_at_idx ON webhooks.inbox_messages (received_at);
+COMMENT ON TABLE webhooks.inbox_messages IS 'the ids of messages received: what makes each be taken once';
+
+
 CREATE FUNCTION webhooks.lane(ordering text, ordering_key text) RETURNS bigint
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 BEGIN ATOMIC
@@ -263,6 +328,10 @@ SELECT pg_catalog.pg_extension_config_dump('webhooks.queue', '');
 SELECT pg_catalog.pg_extension_config_dump('webhooks.attempts_default', '');
 SELECT pg_catalog.pg_extension_config_dump('webhooks.dead_letters', '');
 SELECT pg_catalog.pg_extension_config_dump('webhooks.idempotency_keys', '');
+SELECT pg_catalog.pg_extension_config_dump('webhooks.sources', '');
+SELECT pg_catalog.pg_extension_config_dump('webhooks.source_handlers', '');
+SELECT pg_catalog.pg_extension_config_dump('webhooks.inbox_default', '');
+SELECT pg_catalog.pg_extension_config_dump('webhooks.inbox_messages', '');
 
 
 -- ---------------------------------------------------------------------------------------------------------------------
@@ -482,6 +551,12 @@ LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'wh_sql_secrets_encrypted';
 COMMENT ON FUNCTION webhooks.secrets_encrypted()
 IS 'whether a key is configured and every secret is encrypted but, perhaps, Authorization headers of events that were dispatched before';
+
+CREATE FUNCTION webhooks.public_key(endpoint_id uuid) RETURNS text
+LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'wh_sql_public_key';
+COMMENT ON FUNCTION webhooks.public_key(uuid)
+IS 'whpk_ and the key with which a receiver verifies what the endpoint signs by v1a, or by rfc9421 with Ed25519';
 
 CREATE FUNCTION webhooks.check_url(url text, OUT allowed boolean, OUT reason text)
 LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'wh_sql_check_url';
@@ -1153,6 +1228,139 @@ IS 'one HTML page: health, endpoints, latest failures, dead letters; psql -XAt -
 
 
 -- ---------------------------------------------------------------------------------------------------------------------
+-- Signatures
+-- ---------------------------------------------------------------------------------------------------------------------
+
+CREATE FUNCTION webhooks.sign(secret text, message_id text, sent_at timestamptz, body text, scheme text DEFAULT 'v1')
+RETURNS text LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'wh_sql_sign_text';
+COMMENT ON FUNCTION webhooks.sign(text, text, timestamptz, text, text)
+IS 'a message''s signature, as the header of the scheme has it; of rfc9421 the three headers, a line each';
+
+CREATE FUNCTION webhooks.sign(secret text, message_id text, sent_at timestamptz, body bytea, scheme text DEFAULT 'v1')
+RETURNS text LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'wh_sql_sign_bytea';
+COMMENT ON FUNCTION webhooks.sign(text, text, timestamptz, bytea, text)
+IS 'a message''s signature, as the header of the scheme has it; of rfc9421 the three headers, a line each';
+
+CREATE FUNCTION webhooks.verify(
+	secret text, headers jsonb, body text, tolerance interval DEFAULT '5 minutes', scheme text DEFAULT 'v1')
+RETURNS boolean LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'wh_sql_verify_text';
+COMMENT ON FUNCTION webhooks.verify(text, jsonb, text, interval, text)
+IS 'whether a message that came in is signed with the secret, and its time within the tolerance';
+
+CREATE FUNCTION webhooks.verify(
+	secret text, headers jsonb, body bytea, tolerance interval DEFAULT '5 minutes', scheme text DEFAULT 'v1')
+RETURNS boolean LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'wh_sql_verify_bytea';
+COMMENT ON FUNCTION webhooks.verify(text, jsonb, bytea, interval, text)
+IS 'whether a message that came in is signed with the secret, and its time within the tolerance';
+
+CREATE FUNCTION webhooks.verify(
+	secrets text[], headers jsonb, body text, tolerance interval DEFAULT '5 minutes', scheme text DEFAULT 'v1')
+RETURNS boolean LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'wh_sql_verify_any_text';
+COMMENT ON FUNCTION webhooks.verify(text[], jsonb, text, interval, text)
+IS 'the same with any of several secrets, as while one is being replaced';
+
+CREATE FUNCTION webhooks.verify(
+	secrets text[], headers jsonb, body bytea, tolerance interval DEFAULT '5 minutes', scheme text DEFAULT 'v1')
+RETURNS boolean LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'wh_sql_verify_any_bytea';
+COMMENT ON FUNCTION webhooks.verify(text[], jsonb, bytea, interval, text)
+IS 'the same with any of several secrets, as while one is being replaced';
+
+
+-- ---------------------------------------------------------------------------------------------------------------------
+-- Receiving
+-- ---------------------------------------------------------------------------------------------------------------------
+
+CREATE FUNCTION webhooks.add_source(
+	name text,
+	secret text,
+	scheme text DEFAULT 'v1',
+	tolerance interval DEFAULT '5 minutes',
+	id_path jsonpath DEFAULT NULL,
+	tenant_id text DEFAULT NULL) RETURNS void
+LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'wh_sql_add_source';
+COMMENT ON FUNCTION webhooks.add_source(text, text, text, interval, jsonpath, text)
+IS 'says who sends webhooks to this database and how they are signed';
+
+CREATE FUNCTION webhooks.remove_source(name text, tenant_id text DEFAULT NULL) RETURNS void
+LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'wh_sql_remove_source';
+COMMENT ON FUNCTION webhooks.remove_source(text, text)
+IS 'takes no more messages of the source; those received stay until webhooks.inbox_retention';
+
+CREATE FUNCTION webhooks.on_event(
+	source text, event_type_pattern text, handler regprocedure, tenant_id text DEFAULT NULL) RETURNS void
+LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'wh_sql_on_event';
+COMMENT ON FUNCTION webhooks.on_event(text, text, regprocedure, text)
+IS 'has receive call handler(message_id, event_type, payload) with each new message of these types; NULL ends that';
+
+CREATE FUNCTION webhooks.receive(
+	source text,
+	headers jsonb,
+	body text,
+	tenant_id text DEFAULT NULL,
+	OUT message_id text,
+	OUT event_type text,
+	OUT payload jsonb,
+	OUT is_new boolean)
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'wh_sql_receive_text';
+COMMENT ON FUNCTION webhooks.receive(text, jsonb, text, text)
+IS 'verifies a message, stores it once and calls its handlers, all in this transaction; is_new is false for a repeat';
+
+CREATE FUNCTION webhooks.receive(
+	source text,
+	headers jsonb,
+	body bytea,
+	tenant_id text DEFAULT NULL,
+	OUT message_id text,
+	OUT event_type text,
+	OUT payload jsonb,
+	OUT is_new boolean)
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'wh_sql_receive_bytea';
+COMMENT ON FUNCTION webhooks.receive(text, jsonb, bytea, text)
+IS 'verifies a message, stores it once and calls its handlers, all in this transaction; is_new is false for a repeat';
+
+CREATE FUNCTION webhooks.reprocess(
+	source text,
+	since timestamptz,
+	tenant_id text DEFAULT NULL,
+	OUT message_id text,
+	OUT event_type text,
+	OUT payload jsonb,
+	OUT headers jsonb,
+	OUT body bytea,
+	OUT received_at timestamptz) RETURNS SETOF record
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	session_tenant text := nullif(current_setting('webhooks.tenant_id', true), '');
+	of_tenant text := coalesce(reprocess.tenant_id, session_tenant, '');
+BEGIN
+	IF of_tenant <> coalesce(session_tenant, of_tenant) THEN
+		RAISE insufficient_privilege USING MESSAGE = 'tenant_id must be the session''s own tenant',
+			DETAIL = 'The session is confined to one tenant by webhooks.tenant_id.';
+	END IF;
+	IF reprocess.source IS NULL OR since IS NULL THEN
+		RAISE invalid_parameter_value USING MESSAGE = 'source and since must not be NULL';
+	END IF;
+	IF NOT EXISTS (SELECT FROM webhooks.sources s WHERE s.tenant_id = of_tenant AND s.name = reprocess.source) THEN
+		RAISE no_data_found USING MESSAGE = format('source "%s" does not exist', reprocess.source);
+	END IF;
+
+	RETURN QUERY
+	SELECT i.message_id, i.event_type, i.payload, i.headers, i.body, i.received_at
+	FROM webhooks.inbox i
+	WHERE i.tenant_id = of_tenant AND i.source = reprocess.source AND i.received_at >= since
+	ORDER BY i.received_at, i.message_id;
+END;
+$$;
+COMMENT ON FUNCTION webhooks.reprocess(text, timestamptz, text)
+IS 'the messages received since then, again and in their order, for whoever wants to apply them anew; calls no handler';
+
+
+-- ---------------------------------------------------------------------------------------------------------------------
 -- Partitions and retention
 -- ---------------------------------------------------------------------------------------------------------------------
 
@@ -1172,7 +1380,7 @@ AS $$
 DECLARE
 	parent_name text := (SELECT relname FROM pg_class WHERE oid = parent);
 	name text := parent_name || to_char(day, '_YYYYMMDD');
-	key text := CASE parent_name WHEN 'events' THEN 'event_id' ELSE 'attempted_at' END;
+	key text := CASE parent_name WHEN 'events' THEN 'event_id' WHEN 'inbox' THEN 'received_at' ELSE 'attempted_at' END;
 	low text := CASE parent_name
 		WHEN 'events' THEN webhooks.event_id_floor(day::timestamptz)::text
 		ELSE day::timestamptz::text END;
@@ -1204,6 +1412,8 @@ BEGIN
 		INSERT INTO webhooks.%5$I SELECT * FROM moved', parent_name || '_default', key, low, high, name);
 	IF parent_name = 'events' THEN
 		EXECUTE format('ALTER TABLE webhooks.%I ADD PRIMARY KEY (event_id)', name);
+	ELSIF parent_name = 'inbox' THEN
+		EXECUTE format('CREATE INDEX ON webhooks.%I (tenant_id, source, received_at)', name);
 	ELSE
 		EXECUTE format('CREATE INDEX ON webhooks.%I (delivery_id)', name);
 	END IF;
@@ -1212,7 +1422,7 @@ BEGIN
 END;
 $$;
 COMMENT ON FUNCTION webhooks.make_partition(regclass, date)
-IS 'internal: makes a day''s partition of events or attempts and moves the day''s rows there';
+IS 'internal: makes a day''s partition of events, attempts or inbox and moves the day''s rows there';
 
 CREATE FUNCTION webhooks.drop_partition(parent regclass, part regclass) RETURNS text
 LANGUAGE plpgsql VOLATILE
@@ -1249,20 +1459,25 @@ DECLARE
 	days_ahead constant integer := 7;
 	session_tenant constant text := webhooks.session_tenant(); -- loads the library, which keeps webhooks.retention from the session
 	kept_from date := (now() - current_setting('webhooks.retention')::interval)::date;
+	inbox_kept_from date := (now() - current_setting('webhooks.inbox_retention')::interval)::date;
+	sends boolean := EXISTS (SELECT FROM webhooks.endpoints);
+	receives boolean := EXISTS (SELECT FROM webhooks.sources);
 	parent regclass;
 	part regclass;
 	day date;
 BEGIN
-	-- Nothing to deliver to, nothing to make room for; and a dump being restored brings its own partitions first.
-	IF NOT EXISTS (SELECT FROM webhooks.endpoints) THEN
+	-- Nothing to deliver to or to receive from, nothing to make room for; and a dump being restored brings its own
+	-- partitions first.
+	IF NOT (sends OR receives) THEN
 		RETURN NULL;
 	END IF;
 
 	-- One partition a call: the locks this takes stand in the way of every dispatch until the transaction ends.
 	SELECT p.parent, d.day INTO parent, day
-	FROM unnest(ARRAY['webhooks.events', 'webhooks.attempts']::regclass[]) WITH ORDINALITY p(parent, n),
+	FROM unnest(ARRAY['webhooks.events', 'webhooks.attempts', 'webhooks.inbox']::regclass[],
+			ARRAY[sends, sends, receives]) WITH ORDINALITY p(parent, wanted, n),
 		LATERAL (SELECT now()::date + i FROM generate_series(0, days_ahead) i) d(day)
-	WHERE to_regclass(p.parent::text || to_char(d.day, '_YYYYMMDD')) IS NULL
+	WHERE p.wanted AND to_regclass(p.parent::text || to_char(d.day, '_YYYYMMDD')) IS NULL
 	ORDER BY d.day, p.n
 	LIMIT 1;
 	IF FOUND THEN
@@ -1271,8 +1486,9 @@ BEGIN
 
 	SELECT i.inhparent, i.inhrelid INTO parent, part
 	FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-	WHERE i.inhparent IN ('webhooks.events'::regclass, 'webhooks.attempts'::regclass)
-		AND c.relname ~ '_[0-9]{8}$' AND to_date(right(c.relname, 8), 'YYYYMMDD') < kept_from
+	WHERE i.inhparent IN ('webhooks.events'::regclass, 'webhooks.attempts'::regclass, 'webhooks.inbox'::regclass)
+		AND c.relname ~ '_[0-9]{8}$' AND to_date(right(c.relname, 8), 'YYYYMMDD')
+			< CASE WHEN i.inhparent = 'webhooks.inbox'::regclass THEN inbox_kept_from ELSE kept_from END
 	ORDER BY c.relname
 	LIMIT 1;
 	IF FOUND THEN
@@ -1318,6 +1534,8 @@ BEGIN
 		WHERE o.created_at < now() - current_setting('webhooks.idempotency_window')::interval
 		FOR UPDATE SKIP LOCKED) old
 	WHERE k.tenant_id = old.tenant_id AND k.idempotency_key = old.idempotency_key;
+	DELETE FROM webhooks.inbox_default WHERE received_at < inbox_kept_from;
+	DELETE FROM webhooks.inbox_messages WHERE received_at < inbox_kept_from;
 	IF webhooks.remove_unused_targets() THEN
 		RETURN 'removed unused targets';
 	END IF;
@@ -1351,10 +1569,11 @@ BEGIN ATOMIC
 		('observe', 'function', '{
 			endpoint_stats, checked_endpoint, health, metrics, in_flight, endpoint_breakers, processes,
 			report_html, html, html_table, html_row, secrets_encrypted,
-			check_url, public_key, exponential_backoff,
+			check_url, public_key, exponential_backoff, reprocess,
 			wait_until_idle}'),
 		('observe', 'relation', '{
-			endpoints, endpoint_health, events, queue, attempts, dead_letters, event_types, api_versions, idempotency_keys, inbox,
+			endpoints, endpoint_health, events, queue, attempts, dead_letters, event_types, api_versions, idempotency_keys,
+			inbox, inbox_messages, source_handlers,
 			deliveries, delivery_log, in_flight, endpoint_breakers, pg_stat_webhooks, watched, backfills}'),
 		('manage', 'function', '{
 			register_endpoint, update_endpoint, pause_endpoint, resume_endpoint, disable_endpoint, enable_endpoint,
@@ -1362,7 +1581,7 @@ BEGIN ATOMIC
 			add_signing_key, retire_signing_key,
 			cancel_event, cancel_delivery, replay_delivery, replay_event, replay_failed, discard_dead_letter,
 			register_event_type, retire_event_type, register_api_version,
-			watch, unwatch, backfill, add_source, remove_source,
+			watch, unwatch, backfill, add_source, remove_source, on_event,
 			deliver_due}'),
 		('owner', 'function', '{
 			maintain, reencrypt_secrets, unencrypted_secrets,

@@ -63,6 +63,7 @@ static char *retention_text = NULL;
 static char *dead_letter_retention_text = NULL;
 static char *auto_disable_after_text = NULL;
 static char *idempotency_window_text = NULL;
+static char *inbox_retention_text = NULL;
 
 static const WhRetrySchedule *retry_schedule = NULL;
 static const WhStatusSet *retry_on = NULL;
@@ -478,6 +479,8 @@ define_storage_settings(void)
 				  "30 days", (StringHooks) {check_interval, NULL});
 	define_string("webhooks.dead_letter_retention", "How long dead letters are kept.",
 				  &dead_letter_retention_text, "90 days", (StringHooks) {check_interval, NULL});
+	define_string("webhooks.inbox_retention", "How long messages that came in are kept.",
+				  &inbox_retention_text, "30 days", (StringHooks) {check_interval, NULL});
 	define_bool("webhooks.store_unmatched", "Whether events that no endpoint takes are stored.",
 				&wh_store_unmatched);
 	define_string("webhooks.idempotency_window",

@@ -3,6 +3,8 @@
  */
 #include "postgres.h"
 
+#include <curl/curl.h>
+
 #include "settings.h"
 #include "url.h"
 
@@ -23,4 +25,40 @@ wh_url_refusal(const char *url)
 			ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
 	}
 	return pstrdup(reason);
+}
+
+/* Names beyond ASCII go out as Punycode; libcurl cannot tell it before 7.88. */
+#ifndef CURLU_PUNYCODE
+#define CURLU_PUNYCODE 0
+#endif
+
+bool
+wh_url_target(const char *url, WhUrlTarget *target)
+{
+	CURLU	   *parsed = curl_url();
+	char	   *host;
+	char	   *port;
+	char	   *query;
+
+	if (parsed == NULL)
+		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	if (curl_url_set(parsed, CURLUPART_URL, url, CURLU_NON_SUPPORT_SCHEME) != CURLUE_OK)
+	{
+		curl_url_cleanup(parsed);
+		return false;
+	}
+
+	/* nothing raises here but a lack of memory */
+	host = part(parsed, CURLUPART_HOST, CURLU_PUNYCODE);
+	port = part(parsed, CURLUPART_PORT, CURLU_NO_DEFAULT_PORT);
+	query = part(parsed, CURLUPART_QUERY, 0);
+	target->path = part(parsed, CURLUPART_PATH, 0);
+	curl_url_cleanup(parsed);
+	if (host == NULL || target->path == NULL)
+		return false;
+	target->query = query ? psprintf("?%s", query) : NULL;
+	target->authority = port ? psprintf("%s:%s", host, port) : host;
+	for (char *c = target->authority; *c; c++)
+		*c = pg_ascii_tolower((unsigned char) *c);
+	return true;
 }

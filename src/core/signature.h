@@ -1,6 +1,17 @@
 /*
- * Standard Webhooks signatures, scheme v1: HMAC-SHA256 over "id.timestamp.body".
- * https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
+ * The schemes by which requests are signed, and the signatures of those that sign
+ * "id.timestamp.body", "timestamp.body" or the body:
+ *
+ *	 v1, v1a	Standard Webhooks: HMAC-SHA256, Ed25519, over id.timestamp.body
+ *				https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
+ *	 stripe		Stripe-Signature: t=…,v1=hex: HMAC-SHA256 over timestamp.body
+ *	 github		X-Hub-Signature-256: sha256=hex: HMAC-SHA256 over the body
+ *	 x-webhook	X-Webhook-Timestamp, X-Webhook-Signature: v1=hex: HMAC-SHA256 over timestamp.body
+ *	 rfc9421	HTTP Message Signatures: see http_signature.h
+ *	 none		no signature
+ *
+ * v1 and rfc9421 key the HMAC with the bytes that the secret's base64 stands for; stripe, github
+ * and x-webhook with the secret's text, as the libraries of those services do.
  */
 #ifndef WH_CORE_SIGNATURE_H
 #define WH_CORE_SIGNATURE_H
@@ -9,43 +20,48 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define WH_SECRET_PREFIX "whsec_"
-#define WH_SECRET_MIN_BYTES 24
-#define WH_SECRET_MAX_BYTES 64
+#include "core/key.h"
 
-/* "v1," and 44 characters of base64 and the terminating NUL */
-#define WH_SIGNATURE_V1_SIZE 48
-
-/* "whsec_", 88 characters of base64 (64 bytes) and the terminating NUL */
-#define WH_SECRET_TEXT_SIZE 95
-
-typedef enum WhSecretError
+typedef enum WhScheme
 {
-	WH_SECRET_OK,
-	WH_SECRET_NO_PREFIX,
-	WH_SECRET_NOT_BASE64,
-	WH_SECRET_TOO_SHORT,
-	WH_SECRET_TOO_LONG
-} WhSecretError;
+	WH_SCHEME_V1,
+	WH_SCHEME_V1A,
+	WH_SCHEME_STRIPE,
+	WH_SCHEME_GITHUB,
+	WH_SCHEME_X_WEBHOOK,
+	WH_SCHEME_RFC9421,
+	WH_SCHEME_NONE
+} WhScheme;
 
-/* The decoded bytes of a secret: what the HMAC is keyed with. */
-typedef struct WhSecretKey
+#define WH_SCHEME_COUNT (WH_SCHEME_NONE + 1)
+#define WH_SCHEME_BIT(scheme) (1u << (scheme))
+
+extern bool wh_scheme_parse(const char *name, WhScheme *scheme);
+extern const char *wh_scheme_name(WhScheme scheme);
+
+/* The key that a secret is for a scheme; of WH_SCHEME_NONE it is any. */
+extern WhSecretError wh_scheme_key(WhScheme scheme, const char *secret, WhSecretKey *key);
+
+/* "v1a,", 88 characters of base64 and the terminating NUL: the longest of them */
+#define WH_SIGNATURE_SIZE 93
+
+/* What is signed, of an outgoing message. */
+typedef struct WhSigned
 {
-	unsigned char bytes[WH_SECRET_MAX_BYTES];
-	size_t		len;
-} WhSecretKey;
+	const char *id;
+	int64_t		timestamp_s;	/* Unix time */
+	WhBytes		body;			/* may hold any bytes */
+	char	   *scratch;		/* WH_SIGNED_SCRATCH_SIZE; only v1a needs it */
+} WhSigned;
 
-/* Decodes "whsec_<base64>". On an error *key is not meaningful. */
-extern WhSecretError wh_secret_decode(const char *secret, WhSecretKey *key);
-
-/* Writes key as "whsec_<base64>" into out. */
-extern void wh_secret_encode(const WhSecretKey *key, char out[WH_SECRET_TEXT_SIZE]);
+#define WH_SIGNED_SCRATCH_SIZE(id_len, body_len) ((id_len) + 24 + (body_len))
 
 /*
- * Writes "v1,<base64>" over id, timestamp (Unix seconds) and body, which may hold any bytes.
- * Returns false when OpenSSL fails (out of memory, no HMAC provider).
+ * Writes one signature, as the scheme's header has it: "v1,<base64>", "v1a,<base64>", "v1=<hex>"
+ * (stripe, x-webhook) or "sha256=<hex>". False when OpenSSL fails, or the key signs nothing; not
+ * for rfc9421 and none.
  */
-extern bool wh_signature_v1(const WhSecretKey *key, const char *id, int64_t timestamp_s,
-							const void *body, size_t body_len, char out[WH_SIGNATURE_V1_SIZE]);
+extern bool wh_signature_make(WhScheme scheme, const WhSecretKey *key, const WhSigned *message,
+							  char out[WH_SIGNATURE_SIZE]);
 
 #endif

@@ -167,9 +167,11 @@ add(Emitter *emitter, WhChangeKind kind, const TupleTableSlot *row, Jsonb *paylo
 		.event_type = emitter->watch->event_types[kind],
 		.tenant_id = emitter->tenant_id,
 		.ordering_key = row ? wh_ordering_key(emitter->watch, row) : NULL,
+		.idempotency_key = row ? wh_change_idempotency_key(emitter->watch, kind, row) : NULL,
 		.payload = JsonbPGetDatum(payload),
 		.occurred_at = DT_NOBEGIN,
-		.deliver_at = DT_NOBEGIN
+		.deliver_at = DT_NOBEGIN,
+		.expires_at = DT_NOBEGIN
 	};
 
 	if (emitter->dispatcher == NULL)

@@ -121,6 +121,13 @@ extern WhWatch *wh_watch_of(Relation relation, const Trigger *trigger);
 /* The order that the row's events keep; NULL: none. Allocated in the current context. */
 extern char *wh_ordering_key(const WhWatch *watch, const TupleTableSlot *row);
 
+/*
+ * The event type and the column's value: a row that is created and then deleted is two events. NULL
+ * without an idempotency_column, or with NULL in it.
+ */
+extern char *wh_change_idempotency_key(const WhWatch *watch, WhChangeKind kind,
+									   const TupleTableSlot *row);
+
 /* The primary key's column numbers, in its order; NIL when there is none that is valid. */
 extern List *wh_primary_key(Relation relation);
 

@@ -18,6 +18,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
+#define IDEMPOTENCY_KEY_MAX 255	/* bytes */
 #define ORDERING_KEY_MAX 512	/* bytes, as dispatch allows */
 
 static HTAB *watches = NULL;	/* of WhWatch * by trigger */
@@ -206,10 +207,6 @@ make_watch(Relation relation, const Trigger *trigger)
 	watch->tenant = prepare_single(relation, "tenant_column", options->tenant_column);
 	watch->idempotency = prepare_single(relation, "idempotency_column",
 										options->idempotency_column);
-	if (watch->idempotency)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("idempotency_column is not supported yet")));
 	watch->ordering_count = options->ordered_by_key
 		? prepare_key(&watch->ordering, relation)
 		: prepare_list(&watch->ordering, relation, "ordering_columns", options->ordering_columns);
@@ -356,6 +353,21 @@ wh_ordering_key(const WhWatch *watch, const TupleTableSlot *row)
 	if (key.len > ORDERING_KEY_MAX)
 		return psprintf("%s:\\%s", watch->resource, digest(key.data));
 	return key.data;
+}
+
+char *
+wh_change_idempotency_key(const WhWatch *watch, WhChangeKind kind, const TupleTableSlot *row)
+{
+	const WhColumn *column = watch->idempotency;
+	const char *event_type = watch->event_types[kind];
+	char	   *value;
+
+	if (column == NULL || row->tts_isnull[column->number - 1])
+		return NULL;
+	value = wh_column_text(column, row->tts_values[column->number - 1]);
+	if (strlen(event_type) + strlen(value) + 1 > IDEMPOTENCY_KEY_MAX)
+		return psprintf("%.128s:\\%s", event_type, digest(psprintf("%s:%s", event_type, value)));
+	return psprintf("%s:%s", event_type, value);
 }
 
 char *

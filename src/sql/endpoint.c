@@ -12,6 +12,7 @@
 #include "id.h"
 #include "sql/endpoint_secret.h"
 #include "sql/options.h"
+#include "sql/scheme.h"
 #include "sql/session.h"
 #include "sql/signing_secret.h"
 #include "url.h"
@@ -76,25 +77,28 @@ wh_sql_register_endpoint(PG_FUNCTION_ARGS)
 	pg_uuid_t	endpoint_id = wh_new_id(NULL);
 	WhOptions	options = {.is_new = true};
 	char	   *tenant_id;
-	char	   *secret;
+	WhSecrets	secrets;
 	TupleDesc	desc;
-	Datum		values[2];
+	Datum		values[2] = {UUIDPGetDatum(&endpoint_id)};
 	bool		nulls[2] = {false};
 
 	tenant_id = wh_tenant_named(PG_ARGISNULL(TENANT_ID) ? NULL :
 								text_to_cstring(PG_GETARG_TEXT_PP(TENANT_ID)));
 	read_options(fcinfo, &options);
 	wh_options_judge(&options);
-	secret = wh_given_or_new_secret(fcinfo, SECRET);
+	secrets = wh_secrets_for_schemes(
+		wh_schemes_argument(DatumGetArrayTypeP(options.values[OPTION_SIGNATURE_SCHEMES].value)),
+		PG_ARGISNULL(SECRET) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(SECRET)));
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	values[0] = UUIDPGetDatum(&endpoint_id);
-	values[1] = CStringGetTextDatum(secret);
+	nulls[1] = wh_secrets_told(&secrets) == NULL;
+	if (!nulls[1])
+		values[1] = CStringGetTextDatum(wh_secrets_told(&secrets));
 
 	SPI_connect();
 	insert_endpoint(&endpoint_id, tenant_id, &options);
-	wh_endpoint_secret_add(&endpoint_id, "signing", secret);
+	wh_insert_secrets(&endpoint_id, &secrets);
 	wh_options_store_secrets(&endpoint_id, &options);
 	SPI_finish();
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));

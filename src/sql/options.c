@@ -15,6 +15,7 @@
 #include "sql/filter.h"
 #include "sql/endpoint_secret.h"
 #include "sql/options.h"
+#include "sql/scheme.h"
 #include "sql/session.h"
 #include "url.h"
 #include "utils/array.h"
@@ -78,14 +79,7 @@ check_filter(Datum value)
 static void
 check_signature_schemes(Datum value)
 {
-	Datum	   *schemes;
-	bool	   *nulls;
-	int			count;
-
-	deconstruct_array(DatumGetArrayTypeP(value), TEXTOID, -1, false, TYPALIGN_INT,
-					  &schemes, &nulls, &count);
-	if (count != 1 || nulls[0] || strcmp(TextDatumGetCString(schemes[0]), "v1") != 0)
-		refuse_unsupported("a value of signature_schemes other than {v1}");
+	(void) wh_schemes_argument(DatumGetArrayTypeP(value));
 }
 
 static void

@@ -37,6 +37,9 @@ static const SecretTable secret_tables[] = {
 	"endpoint_id", "uuid", false},
 	{"webhooks.events", "authorization_header", "'event ' || event_id || ' authorization'",
 	"event_id", "uuid", true},
+	{"webhooks.signing_keys", "secret", "'signing_key ' || tenant_id || ' ' || key_id",
+	"ctid", "tid", false},
+	{"webhooks.sources", "secret", "'source ' || name", "ctid", "tid", false},
 };
 
 /* Seals what the row (secret, key id, owner, key) holds. False: it could not be opened. */

@@ -13,7 +13,7 @@
 #include "secret.h"
 #include "sql/session.h"
 #include "sql/signing_key.h"
-#include "sql/signing_secret.h"
+#include "sql/scheme.h"
 #include "tables.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -95,7 +95,9 @@ wh_sql_add_signing_key(PG_FUNCTION_ARGS)
 {
 	char	   *key_id = key_id_argument(fcinfo);
 	char	   *tenant_id = tenant_argument(fcinfo, 2);
-	char	   *secret = wh_given_or_new_secret(fcinfo, 1);
+	WhSecrets	secrets = wh_secrets_for_schemes(WH_SCHEME_BIT(WH_SCHEME_V1), PG_ARGISNULL(1) ? NULL :
+											 text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	char	   *secret = secrets.shared;
 	text	   *result = cstring_to_text(secret);
 	WhSealed	sealed = wh_secret_seal(secret, psprintf("signing_key %s %s", tenant_id, key_id));
 	WhArgument	arguments[] = {

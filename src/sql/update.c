@@ -12,6 +12,7 @@
 #include "sql/lifecycle.h"
 #include "sql/options.h"
 #include "sql/session.h"
+#include "sql/signing_secret.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 
@@ -152,6 +153,9 @@ wh_sql_update_endpoint(PG_FUNCTION_ARGS)
 	wh_options_store_secrets(endpoint_id, &options);
 	if (update_row(endpoint_id, &options) && options.given[OPTION_ORDERING])
 		renew_lanes(endpoint_id);
+	if (options.given[OPTION_SIGNATURE_SCHEMES])
+		wh_complete_secrets(endpoint_id, wh_schemes_argument(
+			DatumGetArrayTypeP(options.values[OPTION_SIGNATURE_SCHEMES].value)));
 	SPI_finish();
 	PG_RETURN_VOID();
 }

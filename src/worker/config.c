@@ -34,7 +34,7 @@ static WhStatement config_statement = {
 	" EXISTS (SELECT FROM jsonb_object_keys(e.headers) k"
 	"  WHERE lower(k COLLATE \"C\") = 'authorization'),"
 	" e.client_certificate, k.secret, k.encryption_key_id,"
-	" e.signature_schemes = '{none}', e.signing_key_id, g.secret, g.encryption_key_id,"
+	" e.signature_schemes, e.signing_key_id, g.secret, g.encryption_key_id,"
 	" e.payload_format, e.api_version"
 	" FROM unnest($1) WITH ORDINALITY p(endpoint_id, n)"
 	" JOIN webhooks.endpoints e ON e.endpoint_id = p.endpoint_id"
@@ -150,46 +150,125 @@ read_certificate(HeapTuple row, const pg_uuid_t *endpoint_id, WhConfig *config,
 		"OpenSSL failed to tell its client certificate from others";
 }
 
+/* False: there is one that is not known, as in a table that a newer version wrote. */
+static bool
+read_schemes(HeapTuple row, WhConfig *config)
+{
+	int			count;
+	char	  **names = text_array(wh_value(row, 20), &count);
+
+	for (int i = 0; i < count; i++)
+	{
+		WhScheme	scheme;
+
+		if (!wh_scheme_parse(names[i], &scheme))
+			return false;
+		if (scheme != WH_SCHEME_NONE)
+			config->schemes |= WH_SCHEME_BIT(scheme);
+	}
+	return true;
+}
+
+/* What one secret is to those of the endpoint's schemes that key alike. */
+static void
+add_key(WhConfig *config, const char *secret, uint32 schemes, WhScheme alike,
+		TimestampTz expires_at)
+{
+	WhSigningKey *key = &config->keys[config->key_count];
+
+	schemes &= config->schemes;
+	if (schemes == 0 || wh_scheme_key(alike, secret, &key->key) != WH_SECRET_OK ||
+		key->key.kind == WH_KEY_PUBLIC)
+		return;
+	key->schemes = schemes;
+	key->expires_at = expires_at;
+	config->key_count++;
+}
+
+/* Schemes that key with what the secret's base64 stands for, and with its text. */
+#define DECODED (WH_SCHEME_BIT(WH_SCHEME_V1) | WH_SCHEME_BIT(WH_SCHEME_RFC9421))
+#define LITERAL (WH_SCHEME_BIT(WH_SCHEME_STRIPE) | WH_SCHEME_BIT(WH_SCHEME_GITHUB) | \
+				 WH_SCHEME_BIT(WH_SCHEME_X_WEBHOOK))
+#define ED25519 (WH_SCHEME_BIT(WH_SCHEME_V1A) | WH_SCHEME_BIT(WH_SCHEME_RFC9421))
+
+static void
+add_keys(WhConfig *config, const char *secret, TimestampTz expires_at)
+{
+	if (wh_key_is_ed25519(secret))
+		add_key(config, secret, ED25519, WH_SCHEME_V1A, expires_at);
+	else
+	{
+		add_key(config, secret, DECODED, WH_SCHEME_V1, expires_at);
+		add_key(config, secret, LITERAL, WH_SCHEME_STRIPE, expires_at);
+	}
+}
+
+/* The schemes that have a current key, be there older ones or not. */
+static uint32
+signable_schemes(const WhConfig *config)
+{
+	uint32		schemes = 0;
+
+	for (int i = 0; i < config->key_count; i++)
+		if (TIMESTAMP_IS_NOEND(config->keys[i].expires_at))
+			schemes |= config->keys[i].schemes;
+	return schemes;
+}
+
 /* Returns NULL, or why the endpoint's requests cannot be signed. */
 static const char *
 read_keys(HeapTuple row, const pg_uuid_t *endpoint_id, WhConfig *config, MemoryContext context)
 {
-	const char *reason = NULL;	/* of the current one */
+	const char *reason = NULL;	/* of a current one */
 	const char *ignored;
 	Datum	   *expiries;
 	int			count;
 	char	  **secrets = text_array(wh_value(row, 6), &count);
 	char	  **key_ids = text_array(wh_value(row, 13), &count);
-	bool		current_usable = false;
 
 	deconstruct_array(DatumGetArrayTypeP(wh_value(row, 7)), TIMESTAMPTZOID, 8, FLOAT8PASSBYVAL,
 					  TYPALIGN_DOUBLE, &expiries, NULL, &count);
-	config->keys = MemoryContextAllocZero(context, Max(1, count) * sizeof(WhSigningKey));
+	config->keys = MemoryContextAllocZero(context, Max(1, 2 * count) * sizeof(WhSigningKey));
 
 	/*
-	 * The current one comes first. An older one that is broken is left out, or no rotation could
+	 * The current ones come first. An older one that is broken is left out, or no rotation could
 	 * mend it.
 	 */
 	for (int i = 0; i < count; i++)
 	{
-		WhSigningKey *key = &config->keys[config->key_count];
+		TimestampTz expires_at = DatumGetTimestampTz(expiries[i]);
 		char	   *secret = open_secret(endpoint_id, "signing",
 										 (WhSealed) {secrets[i], key_ids[i][0] ? key_ids[i] : NULL},
-										 i == 0 ? &reason : &ignored);
-		bool		usable = secret && wh_secret_decode(secret, &key->key) == WH_SECRET_OK;
+										 TIMESTAMP_IS_NOEND(expires_at) ? &reason : &ignored);
 
-		wh_secret_wipe(secret);
-		if (!usable)
-			continue;
-		key->expires_at = DatumGetTimestampTz(expiries[i]);
-		config->key_count++;
-		current_usable |= i == 0;
+		if (secret)
+		{
+			add_keys(config, secret, expires_at);
+			wh_secret_wipe(secret);
+		}
 	}
-	if (current_usable)
+	if ((config->schemes & ~signable_schemes(config)) == 0)
 		return NULL;
 	if (count == 0)
 		return "it has no secret";
-	return reason ? reason : "its secret cannot be decoded";
+	return reason ? reason : "its secret cannot be decoded for its signature schemes";
+}
+
+/* Returns NULL, or why the endpoint's requests cannot be signed. */
+static const char *
+read_target(WhConfig *config, MemoryContext context)
+{
+	WhUrlTarget target;
+
+	if ((config->schemes & WH_SCHEME_BIT(WH_SCHEME_RFC9421)) == 0)
+		return NULL;
+	if (!wh_url_target(config->url, &target))
+		return "its URL cannot be parsed";
+	config->target.authority = MemoryContextStrdup(context, target.authority);
+	config->target.path = MemoryContextStrdup(context, target.path);
+	if (target.query)
+		config->target.query = MemoryContextStrdup(context, target.query);
+	return NULL;
 }
 
 /* The key that a target signs with. Returns NULL, or why its requests cannot be signed. */
@@ -202,7 +281,6 @@ read_signing_key(HeapTuple row, WhConfig *config, MemoryContext context)
 	WhSealed	sealed;
 	char	   *secret;
 	const char *reason;
-	bool		usable;
 
 	if (isnull)
 		return "its signing key does not exist";
@@ -212,12 +290,11 @@ read_signing_key(HeapTuple row, WhConfig *config, MemoryContext context)
 	secret = wh_secret_open(&sealed, psprintf("signing_key %s %s", config->tenant_id, key_id), &reason);
 	if (secret == NULL)
 		return reason;
-	config->keys = MemoryContextAllocZero(context, sizeof(WhSigningKey));
-	config->keys[0].expires_at = DT_NOEND;
-	usable = wh_secret_decode(secret, &config->keys[0].key) == WH_SECRET_OK;
-	explicit_bzero(secret, strlen(secret));
-	config->key_count = usable;
-	return usable ? NULL : "its signing key cannot be decoded";
+	config->keys = MemoryContextAllocZero(context, 2 * sizeof(WhSigningKey));
+	add_keys(config, secret, DT_NOEND);
+	wh_secret_wipe(secret);
+	return (config->schemes & ~signable_schemes(config)) == 0 ? NULL :
+		"its signing key cannot be decoded";
 }
 
 /* Returns NULL, or why the endpoint's requests cannot be signed. */
@@ -225,16 +302,17 @@ static const char *
 read_signatures(HeapTuple row, const pg_uuid_t *endpoint_id, WhConfig *config,
 				MemoryContext context)
 {
+	const char *reason;
 	bool		isnull;
 
-	config->is_signed = !DatumGetBool(wh_value(row, 20));
+	if (!read_schemes(row, config))
+		return "it has an unknown signature scheme";
+	if (config->schemes == 0)
+		return NULL;
 	(void) wh_column(row, 21, &isnull);
-	if (config->is_signed && !isnull)
-		return read_signing_key(row, config, context);
-	if (config->is_signed)
-		return read_keys(row, endpoint_id, config, context);
-	config->keys = MemoryContextAlloc(context, sizeof(WhSigningKey));
-	return NULL;
+	reason = isnull ? read_keys(row, endpoint_id, config, context) :
+		read_signing_key(row, config, context);
+	return reason ? reason : read_target(config, context);
 }
 
 static void

@@ -183,7 +183,7 @@ assemble(MemoryContext context, const Parts *parts)
 	Size		list_at = MAXALIGN(offsetof(WhDelivery, body) +
 								   wh_body_bound(parts->format, &parts->body));
 	Size		size = list_at + parts->header_count * sizeof(char *) +
-		sizeof(BEFORE_CONTENT_TYPE) + strlen(parts->content_type);
+		sizeof(BEFORE_CONTENT_TYPE) + strlen(parts->content_type) + strlen(parts->body.event_type) + 1;
 	WhDelivery *d;
 	char	   *text;
 
@@ -204,7 +204,9 @@ assemble(MemoryContext context, const Parts *parts)
 		explicit_bzero(parts->headers[i], strlen(parts->headers[i]));
 	}
 	d->content_type = text;
-	(void) stpcpy(stpcpy(text, BEFORE_CONTENT_TYPE), parts->content_type);
+	text = stpcpy(stpcpy(text, BEFORE_CONTENT_TYPE), parts->content_type) + 1;
+	d->event_type = text;
+	(void) stpcpy(text, parts->body.event_type);
 	return d;
 }
 

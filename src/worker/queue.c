@@ -19,6 +19,7 @@ wh_queue_transact(WhQueue *queue, const char *activity, void (*work) (void *), v
 
 static WhStatement maintain_statement = {
 	"SELECT webhooks.maintain() IS NULL, EXISTS (SELECT FROM webhooks.endpoints)"
+	" OR EXISTS (SELECT FROM webhooks.sources)"
 };
 
 static void

@@ -15,7 +15,7 @@
 #include "worker/transaction.h"
 #include "worker/transport.h"
 
-#define WH_HEADERS_FIXED 8		/* what the engine adds to an endpoint's own headers, and the
+#define WH_HEADERS_FIXED 16	/* what the engine adds to an endpoint's own headers, and the
 								 * closing NULL */
 
 /* A queue row that this process has taken, from the fetch until its result is recorded. */
@@ -37,6 +37,7 @@ typedef struct WhDelivery
 	TimestampTz expires_at;		/* DT_NOEND: never */
 	bool		in_queue;		/* its row was still there when it was recorded */
 	int			index;			/* among those in flight, see wh_slot_in_flight */
+	const char *event_type;
 	const char *content_type;	/* "Content-Type: …" */
 	const char **event_headers; /* "Name: value": the event's own, before the endpoint's of the same
 								 * name */
@@ -106,7 +107,7 @@ extern WhTransactionResult wh_queue_expire(WhQueue *queue, TimestampTz *after, T
 typedef struct WhMaintenance
 {
 	bool		done;			/* nothing is left to do */
-	bool		needed;			/* there is an endpoint to do it for */
+	bool		needed;			/* there is an endpoint or a source to do it for */
 } WhMaintenance;
 
 /* Makes or drops a partition, or cleans up. */

@@ -89,6 +89,13 @@ wh_config_release(WhConfig *config)
 		pfree(config->certificate->certificate);
 		pfree(config->certificate);
 	}
+	if (config->target.authority)
+	{
+		pfree(config->target.authority);
+		pfree(config->target.path);
+	}
+	if (config->target.query)
+		pfree(config->target.query);
 	if (config->waits_ms)
 		pfree(config->waits_ms);
 	pfree(config);

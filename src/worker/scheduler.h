@@ -28,6 +28,7 @@
 #include "lib/ilist.h"
 #include "lib/pairingheap.h"
 #include "shmem.h"
+#include "url.h"
 #include "utils/uuid.h"
 #include "worker/transport.h"
 
@@ -36,6 +37,7 @@ typedef struct WhScheduler WhScheduler;
 typedef struct WhSigningKey
 {
 	WhSecretKey key;
+	uint32		schemes;		/* WH_SCHEME_BIT of those that it is for */
 	TimestampTz expires_at;		/* DT_NOEND for the current one */
 } WhSigningKey;
 
@@ -53,9 +55,10 @@ typedef struct WhConfig
 	char	  **headers;		/* "Name: value" */
 	int			header_count;
 	WhClientCertificate *certificate;	/* NULL: none */
-	bool		is_signed;		/* false: requests go without a signature, and there are no keys */
+	uint32		schemes;		/* WH_SCHEME_BIT of each; 0: nothing is signed */
 	int			key_count;
-	WhSigningKey *keys;			/* newest first */
+	WhSigningKey *keys;			/* of each scheme the newest first */
+	WhUrlTarget target;			/* of url; with scheme rfc9421 alone */
 	int64	   *waits_ms;		/* NULL follows the setting */
 	int			wait_count;
 	bool		has_retry_on;

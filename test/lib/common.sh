@@ -99,6 +99,25 @@ install_packages()
 	fi
 }
 
+# Node comes from wherever it is there already; Debian's is for a machine that has none.
+need_node()
+{
+	if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
+		PACKAGES+=" nodejs npm"
+	fi
+}
+
+# Installs the libraries of test/interop into the scratch copy, with the environment of whoever called, which may
+# tell how to reach the registry. Without them only the test that needs them fails.
+install_interop()
+{
+	local dir=$SCRATCH/tree/test/interop
+	run_quietly "$SCRATCH/npm.log" npm ci --prefix "$dir" --ignore-scripts --no-audit --no-fund --cache "$SCRATCH/npm" ||
+		say "npm ci failed in test/interop"
+	USER_SETTINGS+=(PATH="$BINDIR:$(dirname "$(command -v node)"):$CLEAN_PATH")
+	give_to_user "$dir"
+}
+
 # PostgreSQL refuses to run as root
 
 choose_user()

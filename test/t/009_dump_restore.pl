@@ -10,7 +10,7 @@ use WebhooksTest;
 
 my $node     = start_node(conf => { 'webhooks.retry_jitter' => 0 });
 my $receiver = start_receiver();
-my @tables   = qw(endpoints endpoint_secrets events queue attempts dead_letters event_types inbox);
+my @tables   = qw(endpoints endpoint_secrets events queue attempts dead_letters event_types inbox inbox_messages sources source_handlers);
 
 # A fingerprint of each table, over all its rows.
 sub contents
@@ -54,9 +54,20 @@ value($node, q{
 	INSERT INTO webhooks.attempts SELECT (jsonb_populate_record(a, '{"attempted_at": "2001-01-01 00:00:00+00"}')).*
 	FROM webhooks.attempts a LIMIT 1});
 
+# What came in, of today and of another day.
+my $source_secret = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw';
+value($node, "SELECT webhooks.add_source('shop', '$source_secret', tolerance => '100 years', id_path => '\$.id')");
+value($node, q{CREATE FUNCTION apply(message_id text, event_type text, payload jsonb) RETURNS void LANGUAGE sql AS ''});
+value($node, q{SELECT webhooks.on_event('shop', '*', 'apply(text, text, jsonb)')});
+my $receive = sprintf q{SELECT is_new FROM webhooks.receive('shop', jsonb_build_object('webhook-id', 'a', 'webhook-timestamp', '1614265330',
+	'webhook-signature', webhooks.sign('%s', 'a', to_timestamp(1614265330), '{"id": "m_1"}')), '{"id": "m_1"}')}, $source_secret;
+value($node, q{DO $$ BEGIN WHILE webhooks.maintain() IS NOT NULL LOOP END LOOP; END $$});
+is(value($node, $receive), 't', 'a message comes in');
+value($node, q{INSERT INTO webhooks.inbox SELECT (jsonb_populate_record(i, '{"received_at": "2001-01-01 00:00:00+00"}')).* FROM webhooks.inbox i});
+
 my $before = contents('postgres');
 my $partitions_before = partitions('postgres');
-like($before->{$_}, qr/^[1-9]/, "there are rows in $_") for qw(endpoints endpoint_secrets events queue attempts dead_letters);
+like($before->{$_}, qr/^[1-9]/, "there are rows in $_") for qw(endpoints endpoint_secrets events queue attempts dead_letters inbox inbox_messages sources source_handlers);
 cmp_ok(scalar(split /\n/, $partitions_before), '>', 2, 'there are partitions');
 
 my $dump = PostgreSQL::Test::Utils::tempdir() . '/dump';
@@ -105,6 +116,7 @@ ok(verify_signature($request, $paused_secret), 'signed by the secret it had, in 
 	my ($row) = rows($node, "SELECT tableoid::regclass::text AS partition FROM webhooks.events WHERE event_id = '$event_id'", $database);
 	unlike($row->{partition}, qr/default/, 'and stands in a dated partition');
 	is(value($node, "SELECT count(*) FROM webhooks.queue WHERE event_id = '$later'", $database), 1, 'what is due later still waits');
+	is(value($node, $receive, $database), 'f', 'and a message that came before is known');
 }
 
 # The extension can go and come again, leaving nothing

@@ -102,7 +102,7 @@ sub check_function
 	my ($name, $arguments) = $call =~ /^(\w+)\((.*)\)$/ or return fail("$call is a call");
 	my ($function) = rows($node, qq{
 		SELECT proargnames, pronargs, pronargdefaults, coalesce(array_length(proallargtypes, 1), pronargs) AS all_args, prorettype::regtype AS type
-		FROM pg_proc WHERE pronamespace = 'webhooks'::regnamespace AND proname = '$name'}, 'doc0');
+		FROM pg_proc WHERE pronamespace = 'webhooks'::regnamespace AND proname = '$name' ORDER BY oid LIMIT 1}, 'doc0');
 	return fail("$name exists") unless $function;
 
 	my @told = split /, */, $arguments;
@@ -118,7 +118,7 @@ sub check_function
 }
 
 my $functions = 0;
-for my $section ('Endpoints', 'Events')
+for my $section ('Endpoints', 'Events', 'Receiving')
 {
 	for my $row (table_rows(section($section)))
 	{

@@ -1,0 +1,109 @@
+/*
+ * OpenSSL's block functions do the work on whole blocks; what is around them makes sure that a text
+ * is canonical and that nothing is written beyond what the caller has room for.
+ */
+#include "core/encoding.h"
+
+#include <string.h>
+
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+
+/* How many of the characters are before the padding. */
+static size_t
+count_characters(const char *text, size_t len)
+{
+	size_t		chars = 0;
+
+	while (chars < len && text[chars] != '\0' && strchr(WH_BASE64_ALPHABET, text[chars]) != NULL)
+		chars++;
+	return chars;
+}
+
+bool
+wh_base64_measure(const char *text, size_t len, size_t *bytes)
+{
+	static const char *const padding[] = {"", NULL, "==", "="};
+	size_t		chars = count_characters(text, len);
+	const char *wanted = padding[chars % 4];
+
+	*bytes = chars * 3 / 4;
+	if (wanted == NULL)
+		return false;
+	return len == chars ||
+		(len - chars == strlen(wanted) && memcmp(text + chars, wanted, len - chars) == 0);
+}
+
+bool
+wh_base64_decode(const char *text, size_t len, unsigned char *out)
+{
+	size_t		chars = count_characters(text, len);
+	bool		canonical = true;
+
+	/* a block at a time: the last one is filled up with padding */
+	for (size_t i = 0; i < chars && canonical; i += 4)
+	{
+		size_t		block_len = chars - i < 4 ? chars - i : 4;
+		size_t		byte_len = block_len * 3 / 4;
+		unsigned char block[4] = {'=', '=', '=', '='};
+		unsigned char bytes[3];
+		unsigned char again[5];
+
+		memcpy(block, text + i, block_len);
+		EVP_DecodeBlock(bytes, block, 4);
+		memcpy(out + i / 4 * 3, bytes, byte_len);
+		EVP_EncodeBlock(again, bytes, (int) byte_len);
+		canonical = memcmp(again, block, block_len) == 0;
+		OPENSSL_cleanse(bytes, sizeof(bytes));
+		OPENSSL_cleanse(block, sizeof(block));
+		OPENSSL_cleanse(again, sizeof(again));
+	}
+	return canonical;
+}
+
+char *
+wh_base64_encode(char *out, const unsigned char *bytes, size_t len)
+{
+	return out + EVP_EncodeBlock((unsigned char *) out, bytes, (int) len);
+}
+
+char *
+wh_hex_encode(char *out, const unsigned char *bytes, size_t len)
+{
+	static const char digits[] = "0123456789abcdef";
+
+	for (size_t i = 0; i < len; i++)
+	{
+		*out++ = digits[bytes[i] >> 4];
+		*out++ = digits[bytes[i] & 15];
+	}
+	*out = '\0';
+	return out;
+}
+
+static int
+digit_value(char digit)
+{
+	if (digit >= '0' && digit <= '9')
+		return digit - '0';
+	if (digit >= 'a' && digit <= 'f')
+		return digit - 'a' + 10;
+	if (digit >= 'A' && digit <= 'F')
+		return digit - 'A' + 10;
+	return -1;
+}
+
+bool
+wh_hex_decode(const char *text, unsigned char *out, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+	{
+		int			high = digit_value(text[2 * i]);
+		int			low = high < 0 ? -1 : digit_value(text[2 * i + 1]);
+
+		if (low < 0)
+			return false;
+		out[i] = (unsigned char) (high << 4 | low);
+	}
+	return true;
+}

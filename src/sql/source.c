@@ -1,0 +1,307 @@
+/*
+ * Sources and their handlers: written by functions that act as the extension's owner, read by
+ * receive for whoever calls it.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "secret.h"
+#include "sql/message.h"
+#include "sql/options.h"
+#include "sql/scheme.h"
+#include "sql/session.h"
+#include "sql/source.h"
+#include "tables.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/regproc.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+#define SOURCE_NAME_MAX 128			/* bytes */
+#define PATTERN_MAX 256			/* bytes */
+
+PG_FUNCTION_INFO_V1(wh_sql_add_source);
+PG_FUNCTION_INFO_V1(wh_sql_remove_source);
+PG_FUNCTION_INFO_V1(wh_sql_on_event);
+
+static char *
+secret_owner(const char *name)
+{
+	return psprintf("source %s", name);
+}
+
+static void
+refuse_unknown(const char *name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_NO_DATA_FOUND),
+			 errmsg("source \"%s\" does not exist", name)));
+}
+
+
+/* ---- reading ---- */
+
+/* The first text columns of a table's index. */
+static SysScanDesc
+begin_scan(Relation rel, const char *index, Snapshot snapshot, const char *tenant_id,
+		   const char *name)
+{
+	ScanKeyData keys[2];
+
+	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(tenant_id));
+	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(name));
+	return systable_beginscan(rel, wh_table(index), true, snapshot, 2, keys);
+}
+
+static char *
+text_column(HeapTuple tuple, TupleDesc desc, int column)
+{
+	bool		isnull;
+	Datum		datum = heap_getattr(tuple, column, desc, &isnull);
+
+	return isnull ? NULL : TextDatumGetCString(datum);
+}
+
+static void
+read_secret(WhSource *source, HeapTuple tuple, TupleDesc desc)
+{
+	WhSealed	sealed = {
+		text_column(tuple, desc, SOURCES_SECRET), text_column(tuple, desc, SOURCES_ENCRYPTION_KEY_ID)
+	};
+	const char *reason = NULL;
+	char	   *secret = wh_secret_open(&sealed, secret_owner(source->name), &reason);
+
+	if (secret && wh_scheme_key(source->scheme, secret, &source->key) != WH_SECRET_OK)
+		reason = "it does not decode";
+	if (secret)
+		explicit_bzero(secret, strlen(secret));
+	if (reason)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the secret of source \"%s\" cannot be read: %s", source->name, reason)));
+}
+
+static void
+read_source(WhSource *source, HeapTuple tuple, TupleDesc desc)
+{
+	bool		isnull;
+	Datum		id_path;
+	Interval   *tolerance;
+
+	if (!wh_scheme_parse(text_column(tuple, desc, SOURCES_SCHEME), &source->scheme))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("source \"%s\" has an unknown scheme", source->name)));
+	read_secret(source, tuple, desc);
+	tolerance = DatumGetIntervalP(heap_getattr(tuple, SOURCES_TOLERANCE, desc, &isnull));
+	source->tolerance_ms = wh_interval_ms(tolerance);
+	id_path = heap_getattr(tuple, SOURCES_ID_PATH, desc, &isnull);
+	source->id_path = isnull ? NULL : DatumGetJsonPathPCopy(id_path);
+}
+
+WhSource
+wh_source_read(const char *tenant_id, const char *name)
+{
+	WhSource	source = {.tenant_id = tenant_id, .name = name};
+	Relation	rel = table_open(wh_table("sources"), AccessShareLock);
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	SysScanDesc scan = begin_scan(rel, "sources_pkey", snapshot, tenant_id, name);
+	HeapTuple	tuple = systable_getnext(scan);
+
+	if (tuple == NULL)
+		refuse_unknown(name);
+	read_source(&source, tuple, RelationGetDescr(rel));
+	systable_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	table_close(rel, AccessShareLock);
+	return source;
+}
+
+/*
+ * Event types here are others' and of any spelling: "*" takes them all, none included, "order.*"
+ * what begins with "order.", anything else itself.
+ */
+static bool
+matches(const char *pattern, const char *event_type)
+{
+	size_t		len = strlen(pattern);
+
+	if (strcmp(pattern, "*") == 0)
+		return true;
+	if (event_type == NULL)
+		return false;
+	if (len > 2 && strcmp(pattern + len - 2, ".*") == 0)
+		return strncmp(pattern, event_type, len - 1) == 0;
+	return strcmp(pattern, event_type) == 0;
+}
+
+List *
+wh_source_handlers(const WhSource *source, const char *event_type)
+{
+	Relation	rel = table_open(wh_table("source_handlers"), AccessShareLock);
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	SysScanDesc scan = begin_scan(rel, "source_handlers_pkey", snapshot, source->tenant_id,
+								  source->name);
+	TupleDesc	desc = RelationGetDescr(rel);
+	List	   *handlers = NIL;
+	HeapTuple	tuple;
+
+	while ((tuple = systable_getnext(scan)) != NULL)
+		if (matches(text_column(tuple, desc, SOURCE_HANDLERS_EVENT_TYPE_PATTERN), event_type))
+			handlers = lappend(handlers, text_column(tuple, desc, SOURCE_HANDLERS_HANDLER));
+	systable_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	table_close(rel, AccessShareLock);
+	return handlers;
+}
+
+
+/* ---- writing ---- */
+
+static char *
+name_argument(FunctionCallInfo fcinfo, int number, const char *argument, int max)
+{
+	char	   *name = PG_ARGISNULL(number) ? "" : text_to_cstring(PG_GETARG_TEXT_PP(number));
+
+	if (name[0] == '\0' || strlen(name) > max)
+		wh_refuse(argument, psprintf("must have 1 to %d bytes", max));
+	return name;
+}
+
+static char *
+tenant_argument(FunctionCallInfo fcinfo, int number)
+{
+	return wh_tenant_named(PG_ARGISNULL(number) ? NULL :
+						   text_to_cstring(PG_GETARG_TEXT_PP(number)));
+}
+
+Datum
+wh_sql_add_source(PG_FUNCTION_ARGS)
+{
+	char	   *name = name_argument(fcinfo, 0, "name", SOURCE_NAME_MAX);
+	char	   *secret = PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1));
+	WhScheme	scheme = wh_scheme_argument(PG_ARGISNULL(2) ? "" :
+											text_to_cstring(PG_GETARG_TEXT_PP(2)));
+	char	   *tenant_id = tenant_argument(fcinfo, 5);
+	WhSecretKey key;
+	WhSealed	sealed;
+
+	if (secret == NULL)
+		wh_refuse("secret", "must not be NULL");
+	key = wh_secret_argument(scheme, secret);
+	explicit_bzero(&key, sizeof(key));
+	(void) wh_tolerance_argument(fcinfo, 3);
+	sealed = wh_secret_seal(secret, secret_owner(name));
+
+	SPI_connect();
+	{
+		WhArgument	arguments[] = {
+			{TEXTOID, CStringGetTextDatum(tenant_id)}, {TEXTOID, CStringGetTextDatum(name)},
+			{TEXTOID, CStringGetTextDatum(sealed.text)},
+			{TEXTOID, sealed.key_id ? CStringGetTextDatum(sealed.key_id) : (Datum) 0,
+			sealed.key_id == NULL},
+			{TEXTOID, CStringGetTextDatum(wh_scheme_name(scheme))},
+			{INTERVALOID, PG_GETARG_DATUM(3)}, {JSONPATHOID, PG_GETARG_DATUM(4), PG_ARGISNULL(4)}
+		};
+
+		if (wh_execute("INSERT INTO webhooks.sources (tenant_id, name, secret, encryption_key_id,"
+					   " scheme, tolerance, id_path) VALUES ($1, $2, $3, $4, $5, $6, $7)"
+					   " ON CONFLICT DO NOTHING", lengthof(arguments), arguments) == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_DUPLICATE_OBJECT),
+					 errmsg("source \"%s\" already exists", name)));
+	}
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+Datum
+wh_sql_remove_source(PG_FUNCTION_ARGS)
+{
+	char	   *name = name_argument(fcinfo, 0, "name", SOURCE_NAME_MAX);
+	WhArgument	arguments[] = {
+		{TEXTOID, CStringGetTextDatum(tenant_argument(fcinfo, 1))},
+		{TEXTOID, CStringGetTextDatum(name)}
+	};
+
+	SPI_connect();
+	if (wh_execute("DELETE FROM webhooks.sources WHERE tenant_id = $1 AND name = $2",
+				   2, arguments) == 0)
+		refuse_unknown(name);
+	wh_execute("DELETE FROM webhooks.source_handlers WHERE tenant_id = $1 AND source = $2",
+			   2, arguments);
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+static void
+check_handler(Oid handler)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(handler));
+	Form_pg_proc proc;
+
+	if (!HeapTupleIsValid(tuple))
+		wh_refuse("handler", "does not exist");
+	proc = (Form_pg_proc) GETSTRUCT(tuple);
+	if (proc->prokind != PROKIND_FUNCTION || proc->proretset || proc->prorettype != VOIDOID ||
+		proc->pronargs != 3 || proc->proargtypes.values[0] != TEXTOID ||
+		proc->proargtypes.values[1] != TEXTOID || proc->proargtypes.values[2] != JSONBOID)
+		wh_refuse("handler", "must be a function (message_id text, event_type text, payload jsonb) "
+				  "that returns void");
+	if (proc->proisstrict)
+		wh_refuse("handler", "must not be STRICT: a message without a type, or that is no JSON, "
+				  "would be passed over");
+	ReleaseSysCache(tuple);
+}
+
+/* Whether the source is there; locked, so that it does not go while a handler is added. */
+static void
+lock_source(const WhArgument *key, const char *name)
+{
+	if (wh_execute("SELECT FROM webhooks.sources WHERE tenant_id = $1 AND name = $2 FOR UPDATE",
+				   2, key) == 0)
+		refuse_unknown(name);
+}
+
+Datum
+wh_sql_on_event(PG_FUNCTION_ARGS)
+{
+	char	   *source = name_argument(fcinfo, 0, "source", SOURCE_NAME_MAX);
+	char	   *pattern = name_argument(fcinfo, 1, "event_type_pattern", PATTERN_MAX);
+	char	   *star = strchr(pattern, '*');
+	WhArgument	arguments[4] = {
+		{TEXTOID, CStringGetTextDatum(tenant_argument(fcinfo, 3))},
+		{TEXTOID, CStringGetTextDatum(source)}, {TEXTOID, CStringGetTextDatum(pattern)}
+	};
+
+	if (star && (star[1] != '\0' || (star > pattern && (star == pattern + 1 || star[-1] != '.'))))
+		wh_refuse("event_type_pattern", "must be an event type, \"*\", or \"order.*\"");
+	if (!PG_ARGISNULL(2))
+	{
+		char	   *handler;
+
+		check_handler(PG_GETARG_OID(2));
+		handler = format_procedure_qualified(PG_GETARG_OID(2));
+		arguments[3] = (WhArgument) {TEXTOID, CStringGetTextDatum(handler)};
+	}
+
+	SPI_connect();
+	lock_source(arguments, source);
+	wh_execute("DELETE FROM webhooks.source_handlers"
+			   " WHERE tenant_id = $1 AND source = $2 AND event_type_pattern = $3", 3, arguments);
+	if (!PG_ARGISNULL(2))
+		wh_execute("INSERT INTO webhooks.source_handlers"
+				   " (tenant_id, source, event_type_pattern, handler) VALUES ($1, $2, $3, $4)",
+				   4, arguments);
+	SPI_finish();
+	PG_RETURN_VOID();
+}

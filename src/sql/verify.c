@@ -1,0 +1,218 @@
+/*
+ * sign() and verify(): what the sender does for its requests and receive() for what comes in, for
+ * whoever wants it alone.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "core/http_signature.h"
+#include "fmgr.h"
+#include "sql/message.h"
+#include "sql/scheme.h"
+#include "sql/session.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+
+PG_FUNCTION_INFO_V1(wh_sql_sign_text);
+PG_FUNCTION_INFO_V1(wh_sql_sign_bytea);
+PG_FUNCTION_INFO_V1(wh_sql_verify_text);
+PG_FUNCTION_INFO_V1(wh_sql_verify_bytea);
+PG_FUNCTION_INFO_V1(wh_sql_verify_any_text);
+PG_FUNCTION_INFO_V1(wh_sql_verify_any_bytea);
+
+static char *
+text_argument(FunctionCallInfo fcinfo, int number, const char *name)
+{
+	if (PG_ARGISNULL(number))
+		wh_refuse(name, "must not be NULL");
+	return text_to_cstring(PG_GETARG_TEXT_PP(number));
+}
+
+
+/* ---- signing ---- */
+
+/* The arguments of sign, in their order. */
+typedef enum SignArgument
+{
+	SIGN_SECRET, MESSAGE_ID, SENT_AT, SIGN_BODY, SIGN_SCHEME
+} SignArgument;
+
+/*
+ * Where the id is signed, it stands before a full stop: with one of its own, two messages could be
+ * signed alike.
+ */
+static char *
+message_id_argument(FunctionCallInfo fcinfo, WhScheme scheme)
+{
+	char	   *id;
+
+	if (scheme != WH_SCHEME_V1 && scheme != WH_SCHEME_V1A && scheme != WH_SCHEME_RFC9421)
+		return "";
+	id = text_argument(fcinfo, MESSAGE_ID, "message_id");
+	if (id[0] == '\0')
+		wh_refuse("message_id", "must not be empty");
+	for (const char *c = id; *c; c++)
+		if (*c <= ' ' || *c > '~' || *c == '.')
+			wh_refuse("message_id", "must be of visible ASCII characters without a full stop");
+	return id;
+}
+
+static int64
+sent_at_argument(FunctionCallInfo fcinfo, WhScheme scheme)
+{
+	if (scheme == WH_SCHEME_GITHUB)
+		return 0;
+	if (PG_ARGISNULL(SENT_AT) || TIMESTAMP_NOT_FINITE(PG_GETARG_TIMESTAMPTZ(SENT_AT)))
+		wh_refuse("sent_at", "must be finite and not NULL");
+	return wh_unix_ms(PG_GETARG_TIMESTAMPTZ(SENT_AT)) / 1000;
+}
+
+static void
+refuse_unsigned(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INTERNAL_ERROR),
+			 errmsg("the message could not be signed")));
+}
+
+/* The three headers that belong together, a line each: there is no one value that would do. */
+static char *
+sign_http(const WhSecretKey *key, const WhSigned *message)
+{
+	char		digest[WH_CONTENT_DIGEST_SIZE];
+	char	   *timestamp = psprintf(INT64_FORMAT, message->timestamp_s);
+	WhHeader	items[] = {
+		{"content-digest", digest}, {"webhook-id", message->id}, {"webhook-timestamp", timestamp}
+	};
+	WhComponents components = {items, lengthof(items), message->timestamp_s};
+	WhHttpSignature made;
+
+	if (!wh_content_digest(message->body, digest) ||
+		!wh_http_signature_make(key, &components, palloc(wh_http_scratch_size(&components)), &made))
+		refuse_unsigned();
+	return psprintf("Content-Digest: %s\nSignature-Input: sig1=%s\nSignature: sig1=:%s:",
+					digest, made.input, made.signature);
+}
+
+static Datum
+sign(FunctionCallInfo fcinfo, WhBytes body)
+{
+	WhScheme	scheme = wh_scheme_argument(text_argument(fcinfo, SIGN_SCHEME, "scheme"));
+	WhSecretKey key = wh_secret_argument(scheme, text_argument(fcinfo, SIGN_SECRET, "secret"));
+	WhSigned	message = {
+		.id = message_id_argument(fcinfo, scheme), .timestamp_s = sent_at_argument(fcinfo, scheme),
+		.body = body
+	};
+	char		signature[WH_SIGNATURE_SIZE];
+	char	   *result;
+
+	if (key.kind == WH_KEY_PUBLIC)
+		wh_refuse("secret", "must not be a public key: it signs nothing");
+	if (scheme == WH_SCHEME_RFC9421)
+		result = sign_http(&key, &message);
+	else
+	{
+		if (scheme == WH_SCHEME_V1A)
+			message.scratch = MemoryContextAllocHuge(CurrentMemoryContext,
+													 WH_SIGNED_SCRATCH_SIZE(strlen(message.id), body.len));
+		if (!wh_signature_make(scheme, &key, &message, signature))
+			refuse_unsigned();
+		result = scheme != WH_SCHEME_STRIPE ? signature :
+			psprintf("t=" INT64_FORMAT ",%s", message.timestamp_s, signature);
+	}
+	explicit_bzero(&key, sizeof(key));
+	return CStringGetTextDatum(result);
+}
+
+Datum
+wh_sql_sign_text(PG_FUNCTION_ARGS)
+{
+	return sign(fcinfo, wh_body_text(fcinfo, SIGN_BODY));
+}
+
+Datum
+wh_sql_sign_bytea(PG_FUNCTION_ARGS)
+{
+	return sign(fcinfo, wh_body_bytea(fcinfo, SIGN_BODY));
+}
+
+
+/* ---- verifying ---- */
+
+/* The arguments of verify, in their order. */
+typedef enum VerifyArgument
+{
+	VERIFY_SECRET, HEADERS, VERIFY_BODY, TOLERANCE, VERIFY_SCHEME
+} VerifyArgument;
+
+static bool
+verify(FunctionCallInfo fcinfo, WhBytes body, WhScheme scheme, WhSecretKey *keys, int count)
+{
+	WhReceived	message;
+
+	if (PG_ARGISNULL(HEADERS))
+		wh_refuse("headers", "must be a JSON object");
+	message = wh_message_read(PG_GETARG_JSONB_P(HEADERS), body);
+	message.tolerance_ms = wh_tolerance_argument(fcinfo, TOLERANCE);
+	message.now_ms = wh_unix_ms(GetCurrentStatementStartTimestamp());
+	return wh_message_verify(scheme, &message, keys, count, NULL);
+}
+
+static bool
+verify_one(FunctionCallInfo fcinfo, WhBytes body)
+{
+	WhScheme	scheme = wh_scheme_argument(text_argument(fcinfo, VERIFY_SCHEME, "scheme"));
+	WhSecretKey key = wh_secret_argument(scheme, text_argument(fcinfo, VERIFY_SECRET, "secret"));
+
+	return verify(fcinfo, body, scheme, &key, 1);
+}
+
+static bool
+verify_any(FunctionCallInfo fcinfo, WhBytes body)
+{
+	WhScheme	scheme = wh_scheme_argument(text_argument(fcinfo, VERIFY_SCHEME, "scheme"));
+	Datum	   *secrets;
+	bool	   *nulls;
+	int			count = 0;
+	WhSecretKey *keys;
+
+	if (!PG_ARGISNULL(VERIFY_SECRET))
+		deconstruct_array(PG_GETARG_ARRAYTYPE_P(VERIFY_SECRET), TEXTOID, -1, false, TYPALIGN_INT,
+						  &secrets, &nulls, &count);
+	if (count == 0)
+		wh_refuse("secrets", "must not be empty or NULL");
+	keys = palloc(count * sizeof(WhSecretKey));
+	for (int i = 0; i < count; i++)
+	{
+		if (nulls[i])
+			wh_refuse("secrets", "must not contain NULL");
+		keys[i] = wh_secret_argument(scheme, TextDatumGetCString(secrets[i]));
+	}
+	return verify(fcinfo, body, scheme, keys, count);
+}
+
+Datum
+wh_sql_verify_text(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(verify_one(fcinfo, wh_body_text(fcinfo, VERIFY_BODY)));
+}
+
+Datum
+wh_sql_verify_bytea(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(verify_one(fcinfo, wh_body_bytea(fcinfo, VERIFY_BODY)));
+}
+
+Datum
+wh_sql_verify_any_text(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(verify_any(fcinfo, wh_body_text(fcinfo, VERIFY_BODY)));
+}
+
+Datum
+wh_sql_verify_any_bytea(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(verify_any(fcinfo, wh_body_bytea(fcinfo, VERIFY_BODY)));
+}
