@@ -16,6 +16,7 @@ use constant {
 
 my $payload_marker = 'payload-4711-marker';
 my $header_marker  = 'Bearer header-4712-marker';
+my $echoed_marker  = 'header-4716-marker';    # not masked where the receiver says it back, as Authorization is
 my $payload        = qq({"text": "$payload_marker"});
 
 # What the test says must not be in the log, so that what is there comes from the extension.
@@ -27,7 +28,7 @@ sub register
 {
 	my ($path, $event_types, %option) = @_;
 	my ($id, $secret) = register_endpoint($node, $receiver->url($path), event_types => "'{$event_types}'",
-		headers => qq('{"Authorization": "$header_marker"}'), %option);
+		headers => qq('{"Authorization": "$header_marker", "X-Api-Key": "$echoed_marker"}'), %option);
 	push @secrets, $secret;
 	return $id;
 }
@@ -127,7 +128,7 @@ my $lost_delivery;
 
 # One of them tells in its answer what it was sent: the failing row would be a detail of the error.
 value($node, qq{ALTER TABLE webhooks.attempts ADD CONSTRAINT no_teapots
-	CHECK (status_code <> 418 AND response_body NOT LIKE '%$header_marker%') NOT VALID});
+	CHECK (status_code <> 418 AND response_body NOT LIKE '%$echoed_marker%') NOT VALID});
 my @teapots = split /\n/,
   value($node, sprintf q{SELECT webhooks.dispatch('teapot', '%s') FROM generate_series(1, %d)}, $payload, ROUNDS);
 $receiver->wait_for_requests(ROUNDS, 30, "/x/$_") for 'token-4714-marker/status/418', 'echo/echo-headers', 'again/by-id/418,200';
@@ -214,6 +215,7 @@ my $log = slurp_file($node->logfile);
 ok(index($log, $payload_marker) < 0, 'no payload is in the log');
 ok(index($log, '4714-marker') < 0,   'nor is a URL, which may hold a token');
 ok(index($log, $header_marker) < 0,  'nor is a header');
+ok(index($log, $echoed_marker) < 0,  'nor is one that a receiver says back');
 is(scalar(grep { index($log, substr $_, 6) >= 0 } @secrets), 0, 'nor is a secret');
 ok(index($log, '4713-marker') < 0, 'not even a broken one');
 is_deeply([ crashes($node) ], [], 'nothing crashed');
