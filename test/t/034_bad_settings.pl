@@ -14,14 +14,21 @@ my %case = (
 	allow_http                 => [ 'on',          qr/requires a Boolean value/,                   'perhaps' ],
 	allowed_networks           => [ '127.0.0.0/8', qr/not a network such as/,                      'localhost', '10.0.0.0/33' ],
 	allowed_ports              => [ '443,8080',    qr/not a port between 1 and 65535/,             '0', '65536', '80-90' ],
+	auto_disable_after         => [ '3 days',      qr/between 0 and 36500 days/,                   '-1 day', '102 years' ],
+	auto_disable_dead_letters  => [ '7',           qr/outside the valid range .*\(0 .*100000\b/,   '-1', '100001' ],
 	blocked_networks           => [ '10.0.0.0/8',  qr/not a network such as/,                      'localhost', '10.0.0.0/33' ],
 	connect_timeout            => [ '2s',          qr/outside the valid range .*\(1 .*3600000\b/,  '0', '61min' ],
 	dead_letter_retention      => [ '8 days',      qr/between 0 and 36500 days/,                   '-1 day', '102 years' ],
 	enabled                    => [ 'on',          qr/requires a Boolean value/,                   'perhaps' ],
+	event_catalog              => [ 'enforced',    qr/Available values: open, enforced/,           'perhaps' ],
+	failing_alert              => [ '5',           qr/outside the valid range .*\(0 .*100000\b/,   '-1', '100001' ],
 	header_prefix              => [ 'svix-',       qr/1 to 64 letters, digits and hyphens/,        'a b', '' ],
+	idempotency_window         => [ '1 hour',      qr/between 0 and 36500 days/,                   '-1 day', '102 years' ],
+	inbox_retention            => [ '7 days',      qr/between 0 and 36500 days/,                   '-1 day', '102 years' ],
 	max_in_flight              => [ '100',         qr/outside the valid range .*\(1 .*2048\b/,     '0', '2049' ],
 	max_in_flight_per_endpoint => [ '10',          qr/outside the valid range .*\(1 .*2048\b/,     '0', '2049' ],
 	max_payload_size           => [ '1MB',         qr/outside the valid range .*\(1 .*67108864\b/, '0', '65MB' ],
+	proxy                      => [ 'http://proxy.example:3128', qr/http, https or socks5h, a host, a port/, 'proxy.example', 'http://proxy.example' ],
 	response_body_limit        => [ '8kB',         qr/outside the valid range .*\(0 .*1048576\b/,  '-1', '2MB' ],
 	retention                  => [ '7 days',      qr/between 0 and 36500 days/,                   '-1 day', '102 years' ],
 	retry_jitter               => [ '0.5',         qr/outside the valid range .*\(0 .*1\b/,        '-0.1', '1.1' ],
@@ -32,7 +39,7 @@ my %case = (
 	user_agent                 => [ 'acme',        qr/At most 256 printable ASCII/,                'x' x 257, "a\tb" ],
 	workers                    => [ '2',           qr/outside the valid range .*\(1 .*16\b/,       '0', '17' ],
 );
-my @any = qw(ca_file tenant_id);	# take any text
+my @any = qw(ca_file secret_key_command secret_key_file tenant_id);	# take any text
 
 my $node = start_node(conf => { map { ("webhooks.$_" => $case{$_}[0]) } keys %case });
 is_deeply([ sort map { $_->{name} } rows($node, q{SELECT substr(name, 10) AS name FROM pg_settings WHERE name LIKE 'webhooks.%'}) ],
