@@ -32,6 +32,20 @@ wh_url_refusal(const char *url)
 #define CURLU_PUNYCODE 0
 #endif
 
+/* A part of the URL, palloc'd, or NULL when it has none. */
+static char *
+part(CURLU *parsed, CURLUPart which, unsigned int flags)
+{
+	char	   *text;
+	char	   *copy;
+
+	if (curl_url_get(parsed, which, &text, flags) != CURLUE_OK)
+		return NULL;
+	copy = pstrdup(text);
+	curl_free(text);
+	return copy;
+}
+
 bool
 wh_url_target(const char *url, WhUrlTarget *target)
 {

@@ -62,15 +62,6 @@ check_event_types(Datum value)
 }
 
 static void
-refuse_unsupported(const char *option)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("%s is not supported yet", option),
-			 errhint("Leave it at its default.")));
-}
-
-static void
 check_filter(Datum value)
 {
 	wh_filter_check(DatumGetJsonPathP(value));
