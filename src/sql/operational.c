@@ -101,7 +101,7 @@ dispatch(const Operational *o)
 	WhEvent		event = {
 		.event_type = o->event_type, .tenant_id = o->tenant_id,
 		.payload = JsonbPGetDatum(o->data), .occurred_at = DT_NOBEGIN, .deliver_at = DT_NOBEGIN,
-		.waits_for_nobody = true
+		.expires_at = DT_NOBEGIN, .waits_for_nobody = true
 	};
 	WhDispatcher *dispatcher = wh_dispatch_begin();
 

@@ -245,6 +245,7 @@ sub start_tls_server
 		open STDIN,  '<', '/dev/null';
 		open STDOUT, '>', '/dev/null';
 		open STDERR, '>', '/dev/null';
+		no warnings 'exec';
 		exec 'openssl', 's_server', '-accept', "127.0.0.1:$port", '-cert', $pair->[0], '-key', $pair->[1], '-www', @options;
 		POSIX::_exit(1);
 	}

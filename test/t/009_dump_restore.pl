@@ -8,7 +8,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use WebhooksTest;
 
-my $node     = start_node(conf => { 'webhooks.retry_jitter' => 0, 'webhooks.retention' => '100 years', 'webhooks.inbox_retention' => '100 years' });
+my $node     = start_node(conf => { 'webhooks.retry_jitter' => 0, 'webhooks.retention' => '36000 days', 'webhooks.inbox_retention' => '36000 days' });
 my $receiver = start_receiver();
 my @tables   = qw(endpoints endpoint_secrets events queue attempts dead_letters event_types inbox inbox_messages sources source_handlers);
 

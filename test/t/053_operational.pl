@@ -71,6 +71,16 @@ sub notified
 	is((notified('delivery_exhausted', $id))[0]{event_id}, $event, 'of the delivery, too');
 }
 
+# A ping goes to its endpoint alone
+
+{
+	my ($id) = register_endpoint($node, $receiver->url('/x/pinged/ok'), event_types => q('{none}'));
+	my $event = value($node, "SELECT webhooks.ping_endpoint('$id')");
+	wait_for_state($node, $event, 'succeeded');
+	my ($request) = $receiver->requests('/x/pinged/ok');
+	is_deeply([ @{ $json->decode($request->{body}) }{qw(type data)} ], [ 'webhooks.ping', { endpoint_id => $id } ], 'a ping is delivered');
+}
+
 # Retried, and a success at last
 
 {
