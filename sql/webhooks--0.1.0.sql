@@ -1065,7 +1065,9 @@ BEGIN
 	due := coalesce(due, 0);
 	dead_letters := (SELECT count(*) FROM webhooks.dead_letters d
 		WHERE session_tenant IS NULL OR d.tenant_id = session_tenant);
-	unencrypted := (SELECT count(*) FROM webhooks.endpoint_secrets s WHERE s.encryption_key_id IS NULL);
+	unencrypted := (SELECT count(*) FROM webhooks.endpoint_secrets s WHERE s.encryption_key_id IS NULL)
+		+ (SELECT count(*) FROM webhooks.signing_keys k WHERE k.encryption_key_id IS NULL)
+		+ (SELECT count(*) FROM webhooks.sources s WHERE s.encryption_key_id IS NULL);
 
 	IF NOT (current_setting('shared_preload_libraries') ~ '(^|[ ,"/])webhooks(\.so)?($|[ ,"])') THEN
 		broken := broken || 'webhooks is not in shared_preload_libraries, so no worker runs'::text;

@@ -42,10 +42,20 @@ sub check_waves
 	return;
 }
 
-sub queue_is_not_empty
+# What is done to the workers is to come while there is work. On a slow machine a wave may be over before: so of several times one counts.
+my $came_in_time = 0;
+
+sub note_work
+{
+	$came_in_time++ unless queue_is_empty($node);
+	return;
+}
+
+sub check_came_in_time
 {
 	my ($what) = @_;
-	is(queue_is_empty($node), '', "$what: it comes while there is work");
+	cmp_ok($came_in_time, '>', 0, "$what: it came while there was work");
+	$came_in_time = 0;
 	return;
 }
 
@@ -80,10 +90,11 @@ wait_for_workers(1);
 for my $n (4, 2, 1)
 {
 	start_wave();
-	queue_is_not_empty("$n workers");
+	note_work();
 	change_settings($node, 'webhooks.workers' => $n);
 	wait_for_workers($n);
 }
+check_came_in_time('more and fewer workers');
 check_waves('more and fewer workers');
 
 # A worker is told to end
@@ -95,9 +106,10 @@ for my $n (1 .. TERMINATIONS)
 	start_wave();
 	my $victim = $workers[ $n % 2 ];
 	value($node, "SELECT pg_terminate_backend($victim)");
-	queue_is_not_empty("termination $n");
+	note_work();
 	@workers = wait_for_workers(2, $victim);
 }
+check_came_in_time('terminated workers');
 check_waves('terminated workers');
 
 # In the middle of a transaction, which here waits for a lock, while requests are under way
@@ -142,9 +154,10 @@ for my $n (1, 2)
 {
 	start_wave();
 	$node->restart;
-	queue_is_not_empty("restart $n");
+	note_work();
 	wait_for_workers(2, @workers);
 }
+check_came_in_time('restarts');
 check_waves('restarts');
 
 # Off and on
@@ -153,13 +166,14 @@ check_waves('restarts');
 	start_wave();
 	change_settings($node, 'webhooks.enabled' => 'off');
 	wait_until(sub { !worker_pids($node) }, 'the workers to go');
-	queue_is_not_empty('off');
+	note_work();
 	my $sent = $receiver->count;
 	value($node, sprintf q{SELECT count(webhooks.dispatch('wave', '{}')) FROM generate_series(1, %d)}, EVENTS);
 	$waves++;
 	is($receiver->count, $sent, 'off: nothing is sent');
 	change_settings($node, 'webhooks.enabled' => 'on');
 	wait_for_workers(2);
+	check_came_in_time('off');
 	check_waves('off and on');
 }
 
