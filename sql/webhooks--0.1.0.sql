@@ -654,6 +654,8 @@ END;
 COMMENT ON FUNCTION webhooks.delivery_id_range(uuid)
 IS 'internal: the range in which the ids of an event''s deliveries lie';
 
+-- VOLATILE, so that each statement's snapshot is taken after its locks: while events move into a partition that is being
+-- made, an older snapshot would find them in neither place.
 CREATE FUNCTION webhooks.dispatch_status(
 	event_id uuid,
 	OUT delivery_id uuid,
@@ -666,7 +668,7 @@ CREATE FUNCTION webhooks.dispatch_status(
 	OUT last_error text,
 	OUT duration_ms real,
 	OUT next_attempt_at timestamptz) RETURNS SETOF record
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
