@@ -8,14 +8,12 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "sql/filter.h"
+#include "sql/guard.h"
 #include "sql/session.h"
 #include "utils/fmgrprotos.h"
-#include "utils/memutils.h"
-#include "utils/resowner.h"
 
 
 /* ---- what a path consists of ---- */
@@ -221,8 +219,10 @@ typedef struct Work
 } Work;
 
 static void
-do_work(Work *work)
+do_work(void *state)
 {
+	Work	   *work = state;
+
 	if (work->filter)
 		work->passes = evaluate(work->filter, work->payload);
 	else
@@ -233,40 +233,18 @@ do_work(Work *work)
 	}
 }
 
-/* In a subtransaction of its own. False: it raised an error that is the data's. */
+/* False: it raised an error that is the data's. */
 static bool
 do_guarded(Work *work)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool done = false;
+	ErrorData  *error = wh_guard(do_work, work);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		do_work(work);
-		ReleaseCurrentSubTransaction();
-		done = true;
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-		if (!is_of_data(error->sqlerrcode))
-			ReThrowError(error);
-		FreeErrorData(error);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	return done;
+	if (error == NULL)
+		return true;
+	if (!is_of_data(error->sqlerrcode))
+		ReThrowError(error);
+	FreeErrorData(error);
+	return false;
 }
 
 bool

@@ -10,12 +10,12 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "commands/async.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
 #include "sql/event.h"
+#include "sql/guard.h"
 #include "sql/operational.h"
 #include "sql/session.h"
 #include "sql/subscription.h"
@@ -23,8 +23,6 @@
 #include "utils/fmgrprotos.h"
 #include "utils/json.h"
 #include "utils/jsonb.h"
-#include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 #define CHANNEL "webhooks"
@@ -96,8 +94,9 @@ notify(const Operational *o)
 /* ---- the event ---- */
 
 static void
-dispatch(const Operational *o)
+dispatch(void *state)
 {
+	const Operational *o = state;
 	WhEvent		event = {
 		.event_type = o->event_type, .tenant_id = o->tenant_id,
 		.payload = JsonbPGetDatum(o->data), .occurred_at = DT_NOBEGIN, .deliver_at = DT_NOBEGIN,
@@ -112,36 +111,16 @@ dispatch(const Operational *o)
 static void
 dispatch_caught(const Operational *o)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *error = wh_guard(dispatch, unconstify(Operational *, o));
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		dispatch(o);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-		if (ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION)
-			ReThrowError(error);
-		ereport(LOG,
-				(errcode(error->sqlerrcode),
-				 errmsg("webhooks: could not raise %s: %s", o->event_type, error->message)));
-		FreeErrorData(error);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
+	if (error == NULL)
+		return;
+	if (ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION)
+		ReThrowError(error);
+	ereport(LOG,
+			(errcode(error->sqlerrcode),
+			 errmsg("webhooks: could not raise %s: %s", o->event_type, error->message)));
+	FreeErrorData(error);
 }
 
 /* Nothing is stored of an event that nobody asked for. */

@@ -19,6 +19,7 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "settings.h"
+#include "sql/guard.h"
 #include "sql/message.h"
 #include "sql/session.h"
 #include "sql/source.h"
@@ -30,9 +31,7 @@
 #include "utils/formatting.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
-#include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/resowner.h"
 
 #define MESSAGE_ID_MAX 512		/* bytes: an index entry has to hold it */
 
@@ -69,12 +68,20 @@ is_about_data(int sqlerrcode)
 		category == ERRCODE_TO_CATEGORY(ERRCODE_PROGRAM_LIMIT_EXCEEDED);
 }
 
-static Jsonb *
-parse_json(WhBytes body)
+typedef struct Parse
 {
-	char	   *text = pg_any_to_server(pnstrdup(body.data, body.len), body.len, PG_UTF8);
+	WhBytes		body;
+	Jsonb	   *payload;
+} Parse;
 
-	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
+static void
+parse_json(void *state)
+{
+	Parse	   *parse = state;
+	char	   *text = pg_any_to_server(pnstrdup(parse->body.data, parse->body.len),
+										parse->body.len, PG_UTF8);
+
+	parse->payload = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
 }
 
 /*
@@ -84,38 +91,18 @@ parse_json(WhBytes body)
 static Jsonb *
 read_payload(WhBytes body)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	Jsonb	   *payload = NULL;
+	Parse		parse = {.body = body};
+	ErrorData  *error;
 
 	if (body.len == 0 || memchr(body.data, '\0', body.len) != NULL)
 		return NULL;
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		payload = parse_json(body);
-		ReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-		if (!is_about_data(error->sqlerrcode))
-			ReThrowError(error);
-		FreeErrorData(error);
-		payload = NULL;
-	}
-	PG_END_TRY();
-	return payload;
+	error = wh_guard(parse_json, &parse);
+	if (error == NULL)
+		return parse.payload;
+	if (!is_about_data(error->sqlerrcode))
+		ReThrowError(error);
+	FreeErrorData(error);
+	return NULL;
 }
 
 /* A string, or a number as it is written; NULL for anything else. */
