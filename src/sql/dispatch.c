@@ -171,8 +171,7 @@ headers_argument(FunctionCallInfo fcinfo)
 static void
 read_options(FunctionCallInfo fcinfo, WhEvent *event)
 {
-	event->tenant_id = wh_tenant_named(PG_ARGISNULL(TENANT_ID) ? NULL :
-									   text_to_cstring(PG_GETARG_TEXT_PP(TENANT_ID)));
+	event->tenant_id = wh_tenant_named_by(fcinfo, TENANT_ID);
 	event->endpoint_ids = PG_ARGISNULL(ENDPOINT_IDS) ? NULL : PG_GETARG_ARRAYTYPE_P(ENDPOINT_IDS);
 	event->idempotency_key = idempotency_key_argument(fcinfo);
 	event->ordering_key = ordering_key_argument(fcinfo);
@@ -252,8 +251,7 @@ wh_sql_dispatch_to_urls(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("webhooks.dispatch_to_urls()");
 	event.event_type = event_type_argument(fcinfo);
 	event.payload = payload_argument(fcinfo);
-	event.tenant_id = wh_tenant_named(PG_ARGISNULL(TARGET_TENANT_ID) ? NULL :
-									  text_to_cstring(PG_GETARG_TEXT_PP(TARGET_TENANT_ID)));
+	event.tenant_id = wh_tenant_named_by(fcinfo, TARGET_TENANT_ID);
 	if (PG_ARGISNULL(TARGETS))
 		wh_refuse("targets", "must not be NULL");
 	if (PG_ARGISNULL(TARGET_HEADERS))

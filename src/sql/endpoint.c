@@ -82,8 +82,7 @@ wh_sql_register_endpoint(PG_FUNCTION_ARGS)
 	Datum		values[2] = {UUIDPGetDatum(&endpoint_id)};
 	bool		nulls[2] = {false};
 
-	tenant_id = wh_tenant_named(PG_ARGISNULL(TENANT_ID) ? NULL :
-								text_to_cstring(PG_GETARG_TEXT_PP(TENANT_ID)));
+	tenant_id = wh_tenant_named_by(fcinfo, TENANT_ID);
 	read_options(fcinfo, &options);
 	wh_options_judge(&options);
 	secrets = wh_secrets_for_schemes(

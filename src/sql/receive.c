@@ -382,8 +382,7 @@ refuse_signature(void)
 static WhSource
 source_argument(FunctionCallInfo fcinfo)
 {
-	char	   *tenant_id = wh_tenant_named(PG_ARGISNULL(TENANT_ID) ? NULL :
-											text_to_cstring(PG_GETARG_TEXT_PP(TENANT_ID)));
+	char	   *tenant_id = wh_tenant_named_by(fcinfo, TENANT_ID);
 
 	if (PG_ARGISNULL(SOURCE))
 		wh_refuse("source", "must not be NULL");

@@ -34,6 +34,13 @@ wh_tenant_named(const char *tenant_id)
 	return pstrdup(tenant_id);
 }
 
+char *
+wh_tenant_named_by(FunctionCallInfo fcinfo, int number)
+{
+	return wh_tenant_named(PG_ARGISNULL(number) ? NULL :
+						   text_to_cstring(PG_GETARG_TEXT_PP(number)));
+}
+
 void
 wh_refuse(const char *argument, const char *rule)
 {

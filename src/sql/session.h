@@ -18,6 +18,9 @@ extern const char *wh_session_tenant(void);
  */
 extern char *wh_tenant_named(const char *tenant_id);
 
+/* The same of a function's text argument. */
+extern char *wh_tenant_named_by(FunctionCallInfo fcinfo, int number);
+
 /* Raises 22023: "<argument> <rule>". */
 extern void wh_refuse(const char *argument, const char *rule) pg_attribute_noreturn();
 

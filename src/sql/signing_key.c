@@ -83,18 +83,11 @@ key_id_argument(FunctionCallInfo fcinfo)
 	return key_id;
 }
 
-static char *
-tenant_argument(FunctionCallInfo fcinfo, int number)
-{
-	return wh_tenant_named(PG_ARGISNULL(number) ? NULL :
-						   text_to_cstring(PG_GETARG_TEXT_PP(number)));
-}
-
 Datum
 wh_sql_add_signing_key(PG_FUNCTION_ARGS)
 {
 	char	   *key_id = key_id_argument(fcinfo);
-	char	   *tenant_id = tenant_argument(fcinfo, 2);
+	char	   *tenant_id = wh_tenant_named_by(fcinfo, 2);
 	WhSecrets	secrets = wh_secrets_for_schemes(WH_SCHEME_BIT(WH_SCHEME_V1), PG_ARGISNULL(1) ? NULL :
 											 text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	char	   *secret = secrets.shared;
@@ -123,7 +116,7 @@ Datum
 wh_sql_retire_signing_key(PG_FUNCTION_ARGS)
 {
 	char	   *key_id = key_id_argument(fcinfo);
-	char	   *tenant_id = tenant_argument(fcinfo, 1);
+	char	   *tenant_id = wh_tenant_named_by(fcinfo, 1);
 	WhArgument	arguments[] = {
 		{TEXTOID, CStringGetTextDatum(tenant_id)}, {TEXTOID, CStringGetTextDatum(key_id)}
 	};

@@ -177,13 +177,6 @@ name_argument(FunctionCallInfo fcinfo, int number, const char *argument, int max
 	return name;
 }
 
-static char *
-tenant_argument(FunctionCallInfo fcinfo, int number)
-{
-	return wh_tenant_named(PG_ARGISNULL(number) ? NULL :
-						   text_to_cstring(PG_GETARG_TEXT_PP(number)));
-}
-
 Datum
 wh_sql_add_source(PG_FUNCTION_ARGS)
 {
@@ -191,7 +184,7 @@ wh_sql_add_source(PG_FUNCTION_ARGS)
 	char	   *secret = PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1));
 	WhScheme	scheme = wh_scheme_argument(PG_ARGISNULL(2) ? "" :
 											text_to_cstring(PG_GETARG_TEXT_PP(2)));
-	char	   *tenant_id = tenant_argument(fcinfo, 5);
+	char	   *tenant_id = wh_tenant_named_by(fcinfo, 5);
 	WhSecretKey key;
 	WhSealed	sealed;
 
@@ -229,7 +222,7 @@ wh_sql_remove_source(PG_FUNCTION_ARGS)
 {
 	char	   *name = name_argument(fcinfo, 0, "name", SOURCE_NAME_MAX);
 	WhArgument	arguments[] = {
-		{TEXTOID, CStringGetTextDatum(tenant_argument(fcinfo, 1))},
+		{TEXTOID, CStringGetTextDatum(wh_tenant_named_by(fcinfo, 1))},
 		{TEXTOID, CStringGetTextDatum(name)}
 	};
 
@@ -279,7 +272,7 @@ wh_sql_on_event(PG_FUNCTION_ARGS)
 	char	   *pattern = name_argument(fcinfo, 1, "event_type_pattern", PATTERN_MAX);
 	char	   *star = strchr(pattern, '*');
 	WhArgument	arguments[4] = {
-		{TEXTOID, CStringGetTextDatum(tenant_argument(fcinfo, 3))},
+		{TEXTOID, CStringGetTextDatum(wh_tenant_named_by(fcinfo, 3))},
 		{TEXTOID, CStringGetTextDatum(source)}, {TEXTOID, CStringGetTextDatum(pattern)}
 	};
 
