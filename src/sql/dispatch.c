@@ -6,6 +6,7 @@
 #include "core/event_type.h"
 #include "core/media_type.h"
 #include "miscadmin.h"
+#include "secret.h"
 #include "settings.h"
 #include "sql/event.h"
 #include "sql/header.h"
@@ -193,8 +194,8 @@ dispatch(const WhEvent *event)
 
 	*event_id = wh_dispatch_add(dispatcher, event);
 	wh_dispatch_end(dispatcher);
-	if (event->headers && event->headers->authorization)
-		explicit_bzero(event->headers->authorization, strlen(event->headers->authorization));
+	if (event->headers)
+		wh_secret_wipe(event->headers->authorization);
 	return UUIDPGetDatum(event_id);
 }
 

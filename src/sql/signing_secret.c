@@ -151,7 +151,7 @@ wh_sql_public_key(PG_FUNCTION_ARGS)
 						 WH_PRIVATE_PREFIX)));
 	wh_key_encode_public(&key, text);
 	explicit_bzero(&key, sizeof(key));
-	explicit_bzero(pair, strlen(pair));
+	wh_secret_wipe(pair);
 	SPI_finish();
 	PG_RETURN_TEXT_P(cstring_to_text(text));
 }

@@ -82,8 +82,7 @@ read_secret(WhSource *source, HeapTuple tuple, TupleDesc desc)
 
 	if (secret && wh_scheme_key(source->scheme, secret, &source->key) != WH_SECRET_OK)
 		reason = "it does not decode";
-	if (secret)
-		explicit_bzero(secret, strlen(secret));
+	wh_secret_wipe(secret);
 	if (reason)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

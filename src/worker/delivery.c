@@ -166,7 +166,7 @@ read_headers(Parts *parts, TupleTableSlot *event)
 			char	   *value = open_authorization(parts, event);
 
 			add_header(parts, name, value);
-			explicit_bzero(value, strlen(value));
+			wh_secret_wipe(value);
 		}
 		else if (token == WJB_VALUE && v.type == jbvString)
 			add_header(parts, name, pnstrdup(v.val.string.val, v.val.string.len));
@@ -201,7 +201,7 @@ assemble(MemoryContext context, const Parts *parts)
 	{
 		d->event_headers[i] = text;
 		text = stpcpy(text, parts->headers[i]) + 1;
-		explicit_bzero(parts->headers[i], strlen(parts->headers[i]));
+		wh_secret_wipe(parts->headers[i]);
 	}
 	d->content_type = text;
 	text = stpcpy(stpcpy(text, BEFORE_CONTENT_TYPE), parts->content_type) + 1;

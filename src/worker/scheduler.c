@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "open_breakers.h"
+#include "secret.h"
 #include "settings.h"
 #include "shmem.h"
 #include "utils/hsearch.h"
@@ -73,7 +74,7 @@ wh_config_release(WhConfig *config)
 	pfree(config->url);
 	for (int i = 0; i < config->header_count; i++)
 	{
-		explicit_bzero(config->headers[i], strlen(config->headers[i]));
+		wh_secret_wipe(config->headers[i]);
 		pfree(config->headers[i]);
 	}
 	pfree(config->headers);
@@ -84,7 +85,7 @@ wh_config_release(WhConfig *config)
 	}
 	if (config->certificate)
 	{
-		explicit_bzero(config->certificate->key, strlen(config->certificate->key));
+		wh_secret_wipe(config->certificate->key);
 		pfree(config->certificate->key);
 		pfree(config->certificate->certificate);
 		pfree(config->certificate);
