@@ -252,9 +252,7 @@ send_row(WhDispatcher *dispatcher, const WhBatch *batch)
 		.ordering_key = wh_ordering_key(batch->watch, batch->row),
 		.payload = JsonbPGetDatum(wh_render_change(batch->watch, batch->row, NULL, NULL)),
 		.endpoint_ids = construct_array(&endpoint_id, 1, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR),
-		.occurred_at = DT_NOBEGIN,
-		.deliver_at = DT_NOBEGIN,
-		.expires_at = DT_NOBEGIN
+		WH_EVENT_NOW
 	};
 
 	(void) wh_dispatch_add(dispatcher, &event);

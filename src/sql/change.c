@@ -169,9 +169,7 @@ add(Emitter *emitter, WhChangeKind kind, const TupleTableSlot *row, Jsonb *paylo
 		.ordering_key = row ? wh_ordering_key(emitter->watch, row) : NULL,
 		.idempotency_key = row ? wh_change_idempotency_key(emitter->watch, kind, row) : NULL,
 		.payload = JsonbPGetDatum(payload),
-		.occurred_at = DT_NOBEGIN,
-		.deliver_at = DT_NOBEGIN,
-		.expires_at = DT_NOBEGIN
+		WH_EVENT_NOW
 	};
 
 	if (emitter->dispatcher == NULL)

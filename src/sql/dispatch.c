@@ -245,7 +245,7 @@ typedef enum TargetArgument
 Datum
 wh_sql_dispatch_to_urls(PG_FUNCTION_ARGS)
 {
-	WhEvent		event = {.occurred_at = DT_NOBEGIN, .deliver_at = DT_NOBEGIN, .expires_at = DT_NOBEGIN};
+	WhEvent		event = {WH_EVENT_NOW};
 	WhTargetOptions options = {.retry_schedule = fcinfo->args[RETRY_SCHEDULE]};
 	WhHeaders	headers;
 

@@ -35,6 +35,10 @@ typedef struct WhEvent
 	const WhHeaders *headers;	/* NULL: none */
 } WhEvent;
 
+/* For an initialiser: an event of now that is due at once and never expires. Zeros are times long past. */
+#define WH_EVENT_NOW \
+	.occurred_at = DT_NOBEGIN, .deliver_at = DT_NOBEGIN, .expires_at = DT_NOBEGIN
+
 typedef struct WhDispatcher WhDispatcher;
 
 /*

@@ -199,7 +199,7 @@ wh_sql_ping_endpoint(PG_FUNCTION_ARGS)
 	WhEvent		event = {
 		.event_type = "webhooks.ping", .payload = ping_payload(endpoint_id),
 		.endpoint_ids = construct_array(&id, 1, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR),
-		.occurred_at = DT_NOBEGIN, .deliver_at = DT_NOBEGIN, .expires_at = DT_NOBEGIN
+		WH_EVENT_NOW
 	};
 	pg_uuid_t  *event_id = palloc(sizeof(pg_uuid_t));
 	WhLockedEndpoint endpoint;

@@ -99,8 +99,7 @@ dispatch(void *state)
 	const Operational *o = state;
 	WhEvent		event = {
 		.event_type = o->event_type, .tenant_id = o->tenant_id,
-		.payload = JsonbPGetDatum(o->data), .occurred_at = DT_NOBEGIN, .deliver_at = DT_NOBEGIN,
-		.expires_at = DT_NOBEGIN, .waits_for_nobody = true
+		.payload = JsonbPGetDatum(o->data), .waits_for_nobody = true, WH_EVENT_NOW
 	};
 	WhDispatcher *dispatcher = wh_dispatch_begin();
 
