@@ -64,7 +64,7 @@ update_orders()
 		INSERT INTO orders (account, status, note, amount)
 		SELECT i % 100, 'new', 'a note of some forty characters or so', i FROM generate_series(1, :n) i;
 		VACUUM (ANALYZE) orders;
-		$1;
+		$1
 		CHECKPOINT;
 		SELECT clock_timestamp() AS began \\gset
 		UPDATE orders SET status = 'paid';
@@ -78,12 +78,12 @@ row_bulk_change()
 {
 	local run plain matched=() unmatched=() outbox=()
 	for ((run = 1; run <= RUNS; run++)); do
-		update_orders "SELECT 1 \\g /dev/null"
+		update_orders ""
 		plain=$MICROSECONDS
 		update_orders "SELECT webhooks.watch('orders', level => 'statement') \\g /dev/null"
 		matched+=("$(calc 2 "$MICROSECONDS - $plain")")
 		update_orders "CREATE TRIGGER outbox AFTER UPDATE ON orders REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
-			FOR EACH STATEMENT EXECUTE FUNCTION all_into_outbox()"
+			FOR EACH STATEMENT EXECUTE FUNCTION all_into_outbox();"
 		outbox+=("$(calc 2 "$MICROSECONDS - $plain")")
 		configure webhooks.store_unmatched off
 		update_orders "SELECT webhooks.watch('orders', 'unheard', level => 'statement') \\g /dev/null"
