@@ -58,11 +58,25 @@ FROM unnest(ARRAY[$$dispatch('h', '{}'$$, $$dispatch_raw('h', ''$$]) f, unnest(A
 	$$'{"Host": "a"}'$$, $$'{"content-type": "a/b"}'$$, $$'{"Content-Length": "1"}'$$, $$'{"webhook-id": "1"}'$$, $$'{"authorization": "********"}'$$,
 	$$jsonb_build_object('X-A', E'1\r\nX-B: 2')$$, $$jsonb_build_object('authorization', E'secret\n')$$, $$jsonb_build_object('X-A', repeat('x', 4097))$$
 ]) c;
-SELECT event_type, headers, authorization_header IS NULL AS none, body IS NULL AS made FROM webhooks.events WHERE event_type = 'h' ORDER BY event_id;
+SELECT event_type, headers, (SELECT secret FROM webhooks.event_secrets s WHERE s.event_id = ev.event_id), body IS NULL AS made
+FROM webhooks.events ev WHERE event_type = 'h' ORDER BY event_id;
+-- a secret stands there only with its event
+SELECT webhooks.dispatch('h', '{}', headers => '{"Authorization": "Bearer once"}', idempotency_key => 'k') = webhooks.dispatch('h', '{}', headers => '{"Authorization": "Bearer again"}', idempotency_key => 'k');
+BEGIN;
+SELECT count(webhooks.dispatch('h', '{}', headers => '{"Authorization": "Bearer of nothing"}'));
+ROLLBACK;
+ALTER SYSTEM SET webhooks.store_unmatched = off;
+SELECT pg_reload_conf();
+\c -
+SELECT count(webhooks.dispatch('nobody', '{}', 'nobody', headers => '{"Authorization": "Bearer of nobody"}'));
+ALTER SYSTEM RESET webhooks.store_unmatched;
+SELECT pg_reload_conf();
+\c -
+SELECT secret, encryption_key_id FROM webhooks.event_secrets ORDER BY event_id;
 
 -- "webhooks." is kept for the sender's own events.
 SELECT t, tried(format('SELECT webhooks.dispatch(%L, ''{}'')', t)) FROM unnest('{webhooks.ping,webhooks.endpoint_disabled,webhooks,webhooksx.ping,Webhooks.ping}'::text[]) t;
 
-TRUNCATE webhooks.endpoints, webhooks.endpoint_secrets, webhooks.events, webhooks.queue, webhooks.attempts, webhooks.dead_letters;
+TRUNCATE webhooks.endpoints, webhooks.endpoint_secrets, webhooks.events, webhooks.event_secrets, webhooks.queue, webhooks.attempts, webhooks.dead_letters, webhooks.idempotency_keys;
 DROP FUNCTION receivers(uuid);
 DROP FUNCTION tried(text);

@@ -94,6 +94,7 @@ RESET timezone;
 -- Old events and attempts: one delivery still queued, one dead, one over. No function dates anything back, so the tables are written.
 INSERT INTO webhooks.events SELECT webhooks.event_id_floor(at), '', kind, '{}', at, at
 FROM (VALUES ('over', timestamptz '2000-01-02 01:00+00'), ('queued', '2000-01-02 02:00+00'), ('dead', '2000-01-02 03:00+00'), ('late', '2000-01-03 01:00+00'), ('loose', '2000-01-04 01:00+00'), ('loose.queued', '2000-01-04 02:00+00')) v(kind, at);
+INSERT INTO webhooks.event_secrets SELECT event_id, 'of ' || event_type FROM webhooks.events;
 INSERT INTO webhooks.attempts (delivery_id, event_id, endpoint_id, tenant_id, url, attempt, attempted_at, outcome)
 	SELECT event_id, event_id, :'ep', '', 'https://localhost:9/', 1, created_at, 'retrying' FROM webhooks.events WHERE created_at < '2001-01-01';
 INSERT INTO webhooks.queue SELECT event_id, event_id, :'ep', '2999-01-01' FROM webhooks.events WHERE created_at < '2001-01-01' AND event_type ~ 'queued';
@@ -104,6 +105,8 @@ SELECT tableoid::regclass, count(*) FROM webhooks.attempts WHERE attempted_at < 
 SELECT keep_house();
 SELECT partitions('webhooks.events'), partitions('webhooks.attempts');
 SELECT tableoid::regclass, event_type FROM webhooks.events WHERE created_at < '2001-01-01' ORDER BY event_id;
+-- an event's secret goes after it, and stays with it
+SELECT secret FROM webhooks.event_secrets ORDER BY event_id;
 SELECT count(*) FROM webhooks.attempts WHERE attempted_at < '2001-01-01';
 SELECT count(*) FROM webhooks.dead_letters;
 -- ("late" went with its dead letter, which was itself too old.) The others go as soon as nothing needs them.
@@ -113,6 +116,14 @@ SELECT keep_house();
 SELECT count(*) FROM webhooks.events_default;
 -- what is within retention is all there
 SELECT event_type FROM webhooks.events ORDER BY event_id;
+SELECT secret FROM webhooks.event_secrets ORDER BY event_id;
+
+-- However many secrets are left of events that went, each call removes but so many.
+INSERT INTO webhooks.event_secrets SELECT webhooks.event_id_floor('2000-01-02 00:00+00'::timestamptz + i * interval '1 second'), 'left' FROM generate_series(1, 10001) i;
+SELECT webhooks.maintain();
+SELECT count(*) FROM webhooks.event_secrets WHERE secret = 'left';
+SELECT webhooks.maintain();
+SELECT count(*) FROM webhooks.event_secrets WHERE secret = 'left';
 
 -- Retention is a setting.
 ALTER SYSTEM SET webhooks.retention = '99 years';
@@ -135,7 +146,7 @@ SELECT keep_house();
 SELECT count(*) FROM webhooks.attempts WHERE attempted_at < '2001-01-01';
 
 
-TRUNCATE webhooks.endpoints, webhooks.endpoint_secrets, webhooks.events, webhooks.queue, webhooks.attempts, webhooks.dead_letters;
+TRUNCATE webhooks.endpoints, webhooks.endpoint_secrets, webhooks.events, webhooks.event_secrets, webhooks.queue, webhooks.attempts, webhooks.dead_letters;
 DROP FUNCTION partitions(regclass);
 DROP FUNCTION keep_house();
 DROP FUNCTION tried(text);

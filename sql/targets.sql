@@ -136,6 +136,6 @@ DROP ROLE regress_webhooks_urls;
 ALTER SYSTEM RESET webhooks.allowed_networks;
 SELECT pg_reload_conf();
 
-TRUNCATE webhooks.endpoints, webhooks.endpoint_secrets, webhooks.signing_keys, webhooks.events, webhooks.queue, webhooks.attempts, webhooks.dead_letters;
+TRUNCATE webhooks.endpoints, webhooks.endpoint_secrets, webhooks.signing_keys, webhooks.events, webhooks.event_secrets, webhooks.queue, webhooks.attempts, webhooks.dead_letters;
 DROP FUNCTION stands(uuid);
 DROP FUNCTION tried(text);

@@ -139,8 +139,6 @@ CREATE TABLE webhooks.events (
 	body bytea,
 	content_type text,
 	headers jsonb,
-	authorization_header text,
-	encryption_key_id text,
 	versions jsonb
 ) PARTITION BY RANGE (event_id);
 COMMENT ON TABLE webhooks.events
@@ -148,13 +146,25 @@ IS 'what was dispatched: once, however many endpoints get it; insert-only; parti
 
 COMMENT ON COLUMN webhooks.events.payload IS 'NULL for an event of dispatch_raw, which has a body';
 COMMENT ON COLUMN webhooks.events.body IS 'the very bytes that are sent, with content_type';
-COMMENT ON COLUMN webhooks.events.headers IS 'sent with each request, beside the endpoint''s; the value of Authorization is kept apart';
+COMMENT ON COLUMN webhooks.events.headers
+IS 'sent with each request, beside the endpoint''s; the value of Authorization stands in event_secrets';
 COMMENT ON COLUMN webhooks.events.versions IS 'the payload as endpoints with an api_version get it, by version';
 
 CREATE TABLE webhooks.events_default PARTITION OF webhooks.events DEFAULT;
 ALTER TABLE webhooks.events_default ADD PRIMARY KEY (event_id);
 COMMENT ON TABLE webhooks.events_default
 IS 'events that found no partition, and events past retention that a delivery still needs';
+
+-- Apart from events, so that whoever may read events cannot read these; and few events have one.
+CREATE TABLE webhooks.event_secrets (
+	event_id uuid PRIMARY KEY,
+	secret text NOT NULL,
+	encryption_key_id text
+);
+COMMENT ON TABLE webhooks.event_secrets
+IS 'the values of Authorization in events'' own headers; a row goes after its event';
+COMMENT ON COLUMN webhooks.event_secrets.encryption_key_id
+IS 'the key with which secret is encrypted; NULL: it is stored as it is';
 
 CREATE TABLE webhooks.queue (
 	delivery_id uuid PRIMARY KEY,
@@ -324,6 +334,7 @@ SELECT pg_catalog.pg_extension_config_dump('webhooks.signing_keys', '');
 SELECT pg_catalog.pg_extension_config_dump('webhooks.event_types', '');
 SELECT pg_catalog.pg_extension_config_dump('webhooks.api_versions', '');
 SELECT pg_catalog.pg_extension_config_dump('webhooks.events_default', '');
+SELECT pg_catalog.pg_extension_config_dump('webhooks.event_secrets', '');
 SELECT pg_catalog.pg_extension_config_dump('webhooks.queue', '');
 SELECT pg_catalog.pg_extension_config_dump('webhooks.attempts_default', '');
 SELECT pg_catalog.pg_extension_config_dump('webhooks.dead_letters', '');
@@ -544,7 +555,12 @@ CREATE FUNCTION webhooks.unencrypted_secrets() RETURNS bigint
 LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'wh_sql_unencrypted_secrets';
 COMMENT ON FUNCTION webhooks.unencrypted_secrets()
-IS 'how many secrets are stored as they are; reads every event, whose Authorization headers count';
+IS 'how many secrets are stored as they are, Authorization headers of events among them';
+
+CREATE FUNCTION webhooks.unencrypted_configuration() RETURNS bigint
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'wh_sql_unencrypted_configuration';
+COMMENT ON FUNCTION webhooks.unencrypted_configuration()
+IS 'internal: how many secrets are stored as they are, those of events apart';
 
 CREATE FUNCTION webhooks.secrets_encrypted() RETURNS boolean
 LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -1067,9 +1083,7 @@ BEGIN
 	due := coalesce(due, 0);
 	dead_letters := (SELECT count(*) FROM webhooks.dead_letters d
 		WHERE session_tenant IS NULL OR d.tenant_id = session_tenant);
-	unencrypted := (SELECT count(*) FROM webhooks.endpoint_secrets s WHERE s.encryption_key_id IS NULL)
-		+ (SELECT count(*) FROM webhooks.signing_keys k WHERE k.encryption_key_id IS NULL)
-		+ (SELECT count(*) FROM webhooks.sources s WHERE s.encryption_key_id IS NULL);
+	unencrypted := webhooks.unencrypted_configuration();
 
 	IF NOT (current_setting('shared_preload_libraries') ~ '(^|[ ,"/])webhooks(\.so)?($|[ ,"])') THEN
 		broken := broken || 'webhooks is not in shared_preload_libraries, so no worker runs'::text;
@@ -1461,6 +1475,7 @@ SET search_path = pg_catalog, pg_temp SET "TimeZone" = 'UTC'
 AS $$
 DECLARE
 	days_ahead constant integer := 7;
+	rows_a_call constant bigint := 10000;
 	session_tenant constant text := webhooks.session_tenant(); -- loads the library, which keeps webhooks.retention from the session
 	kept_from date := (now() - current_setting('webhooks.retention')::interval)::date;
 	inbox_kept_from date := (now() - current_setting('webhooks.inbox_retention')::interval)::date;
@@ -1469,6 +1484,7 @@ DECLARE
 	parent regclass;
 	part regclass;
 	day date;
+	secrets bigint;
 BEGIN
 	-- Nothing to deliver to or to receive from, nothing to make room for; and a dump being restored brings its own
 	-- partitions first.
@@ -1528,6 +1544,17 @@ BEGIN
 	WHERE e.event_id < webhooks.event_id_floor(kept_from::timestamptz)
 		AND NOT EXISTS (SELECT FROM webhooks.queue q WHERE q.event_id = e.event_id)
 		AND NOT EXISTS (SELECT FROM webhooks.dead_letters d WHERE d.event_id = e.event_id);
+	-- events go by the day, in one stroke; their secrets after them, so many a call
+	DELETE FROM webhooks.event_secrets WHERE event_id IN (
+		SELECT s.event_id FROM webhooks.event_secrets s
+		WHERE s.event_id < webhooks.event_id_floor(kept_from::timestamptz) AND NOT EXISTS (
+			SELECT FROM webhooks.events e
+			WHERE e.event_id = s.event_id AND e.event_id < webhooks.event_id_floor(kept_from::timestamptz))
+		LIMIT rows_a_call);
+	GET DIAGNOSTICS secrets = ROW_COUNT;
+	IF secrets = rows_a_call THEN
+		RETURN 'removed secrets of events';
+	END IF;
 	DELETE FROM webhooks.endpoint_secrets WHERE expires_at < now();
 	DELETE FROM webhooks.endpoint_health h
 	WHERE (failing_since IS NULL AND coalesce(greatest(alerted_at, counted_from), '-infinity') < now() - interval '1 day')
@@ -1603,8 +1630,6 @@ DECLARE
 		WHEN 'dispatch' THEN '{dispatch}'
 		WHEN 'observe' THEN '{observe}'
 		WHEN 'manage' THEN '{dispatch,observe,manage}' END;
-	-- stored as it is where no key encrypts it
-	withheld constant name[] := '{authorization_header}';
 	granted text;
 BEGIN
 	IF role IS NULL OR role = 0 THEN
@@ -1620,14 +1645,9 @@ BEGIN
 		FROM webhooks.access_levels() a JOIN pg_proc p ON p.proname = a.name
 		WHERE a.kind = 'function' AND a.level = ANY (levels) AND p.pronamespace = 'webhooks'::regnamespace
 		UNION ALL
-		SELECT CASE WHEN bool_or(att.attname = ANY (withheld))
-			THEN format('SELECT (%s) ON %s', string_agg(quote_ident(att.attname), ', ' ORDER BY att.attnum)
-				FILTER (WHERE att.attname <> ALL (withheld)), c.oid::regclass)
-			ELSE format('SELECT ON %s', c.oid::regclass) END
+		SELECT format('SELECT ON %s', c.oid::regclass)
 		FROM webhooks.access_levels() a JOIN pg_class c ON c.relname = a.name
-		JOIN pg_attribute att ON att.attrelid = c.oid AND att.attnum > 0 AND NOT att.attisdropped
 		WHERE a.kind = 'relation' AND a.level = ANY (levels) AND c.relnamespace = 'webhooks'::regnamespace
-		GROUP BY c.oid
 	LOOP
 		EXECUTE format('GRANT %s TO %s', granted, role);
 	END LOOP;

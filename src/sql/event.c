@@ -115,7 +115,23 @@ copy_id(const pg_uuid_t *id)
 	return UUIDPGetDatum(copy);
 }
 
-/* The value of Authorization stands apart, as a secret. */
+/* The value of Authorization. Few events have one, so the table is not opened before. */
+static void
+insert_secret(const pg_uuid_t *event_id, const char *authorization)
+{
+	WhSealed	sealed = wh_secret_seal(authorization,
+										wh_secret_owner("event", event_id, "authorization"));
+	Relation	rel = table_open(wh_table("event_secrets"), RowExclusiveLock);
+	WhInserter *inserter = wh_inserter_open(rel);
+
+	wh_inserter_row(inserter);
+	wh_inserter_set(inserter, EVENT_SECRETS_EVENT_ID, UUIDPGetDatum(event_id));
+	wh_inserter_set_text(inserter, EVENT_SECRETS_SECRET, sealed.text);
+	wh_inserter_set_text(inserter, EVENT_SECRETS_ENCRYPTION_KEY_ID, sealed.key_id);
+	wh_inserter_close(inserter);
+	table_close(rel, NoLock);
+}
+
 static void
 set_headers(WhInserter *inserter, const StampedEvent *stamped)
 {
@@ -125,14 +141,7 @@ set_headers(WhInserter *inserter, const StampedEvent *stamped)
 		return;
 	wh_inserter_set(inserter, EVENTS_HEADERS, JsonbPGetDatum(headers->stored));
 	if (headers->authorization)
-	{
-		WhSealed	sealed = wh_secret_seal(headers->authorization,
-											wh_secret_owner("event", &stamped->event_id,
-															"authorization"));
-
-		wh_inserter_set_text(inserter, EVENTS_AUTHORIZATION_HEADER, sealed.text);
-		wh_inserter_set_text(inserter, EVENTS_ENCRYPTION_KEY_ID, sealed.key_id);
-	}
+		insert_secret(&stamped->event_id, headers->authorization);
 }
 
 static void

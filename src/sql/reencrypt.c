@@ -19,27 +19,27 @@
 
 PG_FUNCTION_INFO_V1(wh_sql_reencrypt_secrets);
 PG_FUNCTION_INFO_V1(wh_sql_unencrypted_secrets);
+PG_FUNCTION_INFO_V1(wh_sql_unencrypted_configuration);
 PG_FUNCTION_INFO_V1(wh_sql_secrets_encrypted);
 
 /* Where secrets stand. All expressions are SQL over a row of the table. */
 typedef struct SecretTable
 {
-	const char *table;
-	const char *secret;			/* the column; encryption_key_id stands beside it */
+	const char *table;			/* with the columns secret and encryption_key_id */
 	const char *owner;			/* what the secret is bound to, as it was given to wh_secret_seal */
 	const char *key;			/* a column by which a row is found */
 	const char *key_type;
-	bool		is_history;		/* a large table, whose secrets go with it */
+	bool		is_history;		/* perhaps a large table, whose rows go after webhooks.retention */
 } SecretTable;
 
 static const SecretTable secret_tables[] = {
-	{"webhooks.endpoint_secrets", "secret", "'endpoint ' || endpoint_id || ' ' || kind",
+	{"webhooks.endpoint_secrets", "'endpoint ' || endpoint_id || ' ' || kind",
 	"endpoint_id", "uuid", false},
-	{"webhooks.events", "authorization_header", "'event ' || event_id || ' authorization'",
+	{"webhooks.event_secrets", "'event ' || event_id || ' authorization'",
 	"event_id", "uuid", true},
-	{"webhooks.signing_keys", "secret", "'signing_key ' || tenant_id || ' ' || key_id",
+	{"webhooks.signing_keys", "'signing_key ' || tenant_id || ' ' || key_id",
 	"ctid", "tid", false},
-	{"webhooks.sources", "secret", "'source ' || name", "ctid", "tid", false},
+	{"webhooks.sources", "'source ' || name", "ctid", "tid", false},
 };
 
 /* Seals what the row (secret, key id, owner, key) holds. False: it could not be opened. */
@@ -57,10 +57,9 @@ seal_anew(const SecretTable *t, HeapTuple row, TupleDesc desc, uint64 *sealed_co
 		return false;
 	sealed = wh_secret_seal(secret, owner);
 	wh_secret_wipe(secret);
-	*sealed_count += wh_execute(psprintf("UPDATE %s SET %s = $1, encryption_key_id = $2"
-										 " WHERE %s = $5::%s AND %s = $4 AND %s = $3",
-										 t->table, t->secret, t->key, t->key_type, t->owner,
-										 t->secret),
+	*sealed_count += wh_execute(psprintf("UPDATE %s SET secret = $1, encryption_key_id = $2"
+										 " WHERE %s = $5::%s AND %s = $4 AND secret = $3",
+										 t->table, t->key, t->key_type, t->owner),
 								5, (WhArgument[])
 								{
 									{TEXTOID, CStringGetTextDatum(sealed.text)},
@@ -75,9 +74,9 @@ seal_anew(const SecretTable *t, HeapTuple row, TupleDesc desc, uint64 *sealed_co
 static uint64
 seal_table(const SecretTable *t, const char *key_id)
 {
-	char	   *query = psprintf("SELECT %s, encryption_key_id, %s, %s::text FROM %s"
-								 " WHERE %s IS NOT NULL AND encryption_key_id IS DISTINCT FROM $1",
-								 t->secret, t->owner, t->key, t->table, t->secret);
+	char	   *query = psprintf("SELECT secret, encryption_key_id, %s, %s::text FROM %s"
+								 " WHERE encryption_key_id IS DISTINCT FROM $1",
+								 t->owner, t->key, t->table);
 	Oid			type = TEXTOID;
 	Datum		value = CStringGetTextDatum(key_id);
 	Portal		rows = SPI_cursor_open_with_args(NULL, query, 1, &type, &value, NULL, true, 0);
@@ -162,8 +161,8 @@ count_unencrypted(bool with_history)
 
 		if (t->is_history && !with_history)
 			continue;
-		wh_execute(psprintf("SELECT count(%s) FROM %s WHERE encryption_key_id IS NULL",
-							t->secret, t->table), 0, NULL);
+		wh_execute(psprintf("SELECT count(*) FROM %s WHERE encryption_key_id IS NULL", t->table),
+				   0, NULL);
 		count += DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1,
 											 &isnull));
 	}
@@ -176,6 +175,12 @@ wh_sql_unencrypted_secrets(PG_FUNCTION_ARGS)
 {
 	refuse_tenants("unencrypted_secrets");
 	PG_RETURN_INT64(count_unencrypted(true));
+}
+
+Datum
+wh_sql_unencrypted_configuration(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT64(count_unencrypted(false));
 }
 
 Datum

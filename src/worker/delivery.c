@@ -8,10 +8,12 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "core/body.h"
 #include "core/event_type.h"
 #include "core/header.h"
 #include "core/id.h"
+#include "executor/spi.h"
 #include "secret.h"
 #include "tables.h"
 #include "utils/builtins.h"
@@ -107,27 +109,33 @@ refuse_authorization(const Parts *parts, const char *reason)
 			 errmsg("the Authorization header of event %s cannot be read: %s", parts->id, reason)));
 }
 
+static WhStatement secret_statement = {
+	"SELECT secret, encryption_key_id FROM webhooks.event_secrets WHERE event_id = $1",
+	1, {UUIDOID}
+};
+
 /* The caller wipes it. */
 static char *
 open_authorization(const Parts *parts, TupleTableSlot *event)
 {
 	const char *reason = NULL;
-	bool		has_none;
-	bool		is_plain;
-	Datum		sealed_text = slot_getattr(event, EVENTS_AUTHORIZATION_HEADER, &has_none);
-	Datum		key_id = slot_getattr(event, EVENTS_ENCRYPTION_KEY_ID, &is_plain);
+	Datum		event_id = wh_slot_get(event, EVENTS_EVENT_ID);
 	WhSealed	sealed = {0};
+	Datum		key_id;
+	bool		is_plain;
 	char	   *value;
 
-	if (has_none)
+	wh_statement_execute(&secret_statement, &event_id, true, SPI_OK_SELECT);
+	if (SPI_processed == 0)
 		refuse_authorization(parts, "its value is missing");
-	sealed.text = TextDatumGetCString(sealed_text);
+	sealed.text = TextDatumGetCString(wh_value(SPI_tuptable->vals[0], 1));
+	key_id = wh_column(SPI_tuptable->vals[0], 2, &is_plain);
 	if (!is_plain)
 		sealed.key_id = TextDatumGetCString(key_id);
+	SPI_freetuptable(SPI_tuptable);
 	value = wh_secret_open(&sealed,
-						   wh_secret_owner("event",
-										   DatumGetUUIDP(wh_slot_get(event, EVENTS_EVENT_ID)),
-										   "authorization"), &reason);
+						   wh_secret_owner("event", DatumGetUUIDP(event_id), "authorization"),
+						   &reason);
 	if (value == NULL)
 		refuse_authorization(parts, reason);
 	return value;

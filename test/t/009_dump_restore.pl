@@ -10,7 +10,7 @@ use WebhooksTest;
 
 my $node     = start_node(conf => { 'webhooks.retry_jitter' => 0, 'webhooks.retention' => '36000 days', 'webhooks.inbox_retention' => '36000 days' });
 my $receiver = start_receiver();
-my @tables   = qw(endpoints endpoint_secrets events queue attempts dead_letters event_types inbox inbox_messages sources source_handlers);
+my @tables   = qw(endpoints endpoint_secrets events event_secrets queue attempts dead_letters event_types inbox inbox_messages sources source_handlers);
 
 # A fingerprint of each table, over all its rows.
 sub contents
@@ -48,7 +48,7 @@ value($node, "SELECT webhooks.rotate_secret('$paused')");
 value($node, "SELECT webhooks.pause_endpoint('$paused')");
 dispatch($node, 'good', qq({"n": $_, "text": "a\\\\tb\\\\n\\u00e9"})) for 1 .. 5;
 wait_until(sub { queue_is_empty($node) }, 'the first deliveries');
-my $held  = dispatch($node, 'held', '{"n": 1}');
+my $held  = dispatch($node, 'held', '{"n": 1}', headers => q('{"Authorization": "Bearer held"}'));
 my $later = dispatch($node, 'later', '{"n": 1}', deliver_at => q(now() + interval '1 day'));
 value($node, q{
 	INSERT INTO webhooks.attempts SELECT (jsonb_populate_record(a, '{"attempted_at": "2001-01-01 00:00:00+00"}')).*
@@ -67,7 +67,7 @@ value($node, q{INSERT INTO webhooks.inbox SELECT (jsonb_populate_record(i, '{"re
 
 my $before = contents('postgres');
 my $partitions_before = partitions('postgres');
-like($before->{$_}, qr/^[1-9]/, "there are rows in $_") for qw(endpoints endpoint_secrets events queue attempts dead_letters inbox inbox_messages sources source_handlers);
+like($before->{$_}, qr/^[1-9]/, "there are rows in $_") for qw(endpoints endpoint_secrets events event_secrets queue attempts dead_letters inbox inbox_messages sources source_handlers);
 cmp_ok(scalar(split /\n/, $partitions_before), '>', 2, 'there are partitions');
 
 my $dump = PostgreSQL::Test::Utils::tempdir() . '/dump';
@@ -106,6 +106,7 @@ is($receiver->by_webhook_id->{$held}, undef, 'what was held is still held');
 value($node, "SELECT webhooks.resume_endpoint('$paused')", $database);
 my ($request) = $receiver->wait_for_requests(1, 60, '/x/paused/ok');
 is($request->{headers}{'webhook-id'}, $held, 'and goes on with its webhook-id');
+is($request->{headers}{authorization}, 'Bearer held', 'and its own Authorization');
 ok(verify_signature($request, $paused_secret), 'signed by the secret it had, in its overlap');
 
 {

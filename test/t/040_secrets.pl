@@ -175,7 +175,7 @@ my $log = slurp_file($node->logfile);
 like($log, qr/statement: SELECT/, 'the log has the statements');
 is(scalar(shown($log)), 0, 'the log has no secret');
 is(index($log, $payload), -1, 'and no payload');
-for my $table (qw(endpoints events queue attempts dead_letters deliveries delivery_log))
+for my $table (qw(endpoints events event_secrets queue attempts dead_letters deliveries delivery_log))
 {
 	is(scalar(shown(value($node, "SELECT coalesce(string_agg(t::text, ' '), '') FROM webhooks.$table t"))), 0, "$table has no secret");
 }
