@@ -75,6 +75,27 @@ RESET ALL;
 SELECT count(*), count(DISTINCT tenant_id) FROM webhooks.events;
 SELECT count(*) FROM emitted();
 
+-- that of a char(n) is without the blanks that fill it up
+CREATE TABLE padded (id int PRIMARY KEY, owner char(8));
+SELECT webhooks.watch('padded', tenant_column => 'owner', ordered => true);
+INSERT INTO padded VALUES (1, 'a'), (2, 'a b ');
+SELECT tenant_id || '.', payload FROM webhooks.events ORDER BY event_id;
+SELECT count(*) FROM emitted();
+
+-- Equal is what the type takes for equal, though its bytes are others, and more; what has no equality is compared as it is, not as it is kept.
+CREATE COLLATION told_nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+CREATE TABLE kept (id int PRIMARY KEY, t text COLLATE told_nocase, j json, p point, n numeric[]);
+ALTER TABLE kept ALTER t SET STORAGE EXTERNAL, ALTER j SET STORAGE EXTERNAL;
+SELECT webhooks.watch('kept', include_columns => '{id,t,j}');
+INSERT INTO kept VALUES (1, repeat(U&'\00e4', 3000), to_json(repeat('x', 3000))), (2, U&'\00e4', '1');
+SELECT count(*) FROM emitted();
+UPDATE kept SET t = normalize(t, NFD), j = (j::text || '')::json;
+SELECT octet_length(t) FROM kept ORDER BY id;
+SELECT count(*) FROM emitted();
+UPDATE kept SET t = t || '', j = (' ' || j::text)::json WHERE id = 1;
+UPDATE kept SET t = 'a', j = j WHERE id = 2;
+SELECT event_type, payload #>> '{object,id}', array(SELECT jsonb_object_keys(payload -> 'previous_attributes')) FROM emitted();
+
 -- TRUNCATE is one event of the session's tenant, whatever level and tenant column the watch has; of tables that it reaches by CASCADE, too.
 CREATE TABLE items (id int PRIMARY KEY, order_id int REFERENCES orders, owner text);
 DROP TRIGGER updates ON orders;
@@ -128,7 +149,20 @@ CREATE TRIGGER before BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION befo
 INSERT INTO orders (id, amount) VALUES (30, 1), (31, 1);
 SELECT * FROM emitted();
 
+-- unwatch takes what watch made of that table, and nothing else: neither another function's trigger, whatever its name, nor one that is the parent's.
+CREATE TABLE mine (id int PRIMARY KEY) PARTITION BY RANGE (id);
+CREATE TABLE mine_1 PARTITION OF mine FOR VALUES FROM (0) TO (10);
+CREATE TRIGGER webhooks_updated BEFORE UPDATE ON mine FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger();
+CREATE TRIGGER by_hand AFTER INSERT ON mine FOR EACH ROW EXECUTE FUNCTION webhooks.emit_change('by_hand');
+SELECT webhooks.watch('mine', 'mine', '{created}');
+SELECT webhooks.unwatch('mine_1');
+SELECT tgrelid::regclass, tgname FROM pg_trigger WHERE tgrelid IN ('mine'::regclass, 'mine_1'::regclass) ORDER BY 1, 2;
+SELECT webhooks.watch('mine');
+SELECT webhooks.unwatch('mine');
+SELECT tgrelid::regclass, tgname FROM pg_trigger WHERE tgrelid IN ('mine'::regclass, 'mine_1'::regclass) ORDER BY 1, 2;
+
 TRUNCATE webhooks.endpoints, webhooks.endpoint_secrets, webhooks.events, webhooks.queue, webhooks.attempts, webhooks.dead_letters;
-DROP TABLE orders, items;
+DROP TABLE orders, items, padded, kept, mine;
+DROP COLLATION told_nocase;
 DROP FUNCTION emitted(), updates(text), before();
 DROP PROCEDURE watch_updates(text, text[]);

@@ -20,7 +20,6 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
-#include "parser/parse_func.h"
 #include "sql/backfill.h"
 #include "sql/event.h"
 #include "sql/order.h"
@@ -48,9 +47,7 @@ refuse_now(const char *message, const char *hint)
 static WhWatch *
 find_watch(Relation relation, const char *resource)
 {
-	Oid			emit_change = LookupFuncName(list_make2(makeString("webhooks"),
-														makeString("emit_change")),
-											 0, NULL, false);
+	Oid			emit_change = wh_emit_change_function();
 	const TriggerDesc *triggers = relation->trigdesc;
 	const Trigger *found = NULL;
 

@@ -115,6 +115,8 @@ typedef struct WhWatch
 	WhColumn   *when_changed;
 } WhWatch;
 
+extern Oid	wh_emit_change_function(void);
+
 /* Raises 22023 when the trigger's arguments do not fit its table. */
 extern WhWatch *wh_watch_of(Relation relation, const Trigger *trigger);
 

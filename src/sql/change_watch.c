@@ -10,6 +10,8 @@
 #include "common/cryptohash.h"
 #include "common/sha2.h"
 #include "mb/pg_wchar.h"
+#include "nodes/value.h"
+#include "parser/parse_func.h"
 #include "sql/change.h"
 #include "sql/session.h"
 #include "utils/builtins.h"
@@ -265,6 +267,13 @@ drop_stale(void)
 			MemoryContextSetParent(entry->watch->context, TopTransactionContext);
 			(void) hash_search(watches, &entry->trigger, HASH_REMOVE, NULL);
 		}
+}
+
+Oid
+wh_emit_change_function(void)
+{
+	return LookupFuncName(list_make2(makeString("webhooks"), makeString("emit_change")), 0, NULL,
+						  false);
 }
 
 WhWatch *

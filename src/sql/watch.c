@@ -281,11 +281,16 @@ static void
 check_triggers(Oid relid)
 {
 	Relation	relation = table_open(relid, AccessShareLock);
+	Oid			emit_change = wh_emit_change_function();
 
 	for (int i = 0; relation->trigdesc && i < relation->trigdesc->numtriggers; i++)
-		if (strncmp(relation->trigdesc->triggers[i].tgname, TRIGGER_PREFIX,
-					strlen(TRIGGER_PREFIX)) == 0)
-			(void) wh_watch_of(relation, &relation->trigdesc->triggers[i]);
+	{
+		const Trigger *trigger = &relation->trigdesc->triggers[i];
+
+		if (trigger->tgfoid == emit_change &&
+			strncmp(trigger->tgname, TRIGGER_PREFIX, strlen(TRIGGER_PREFIX)) == 0)
+			(void) wh_watch_of(relation, trigger);
+	}
 	table_close(relation, NoLock);
 }
 
