@@ -1,6 +1,7 @@
 /*
- * Ids of one server never go back, even if the clock does: what is dispatched later, also by another
- * session, must not be delivered before. (Of one session, where the library was not preloaded.)
+ * Ids of one server never go back, even if the clock does: what is dispatched later, also by
+ * another session, must not be delivered before. (Of one session, where the library was not
+ * preloaded.)
  */
 #include "postgres.h"
 

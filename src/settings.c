@@ -575,7 +575,9 @@ wh_setting_auto_disable_after(void)
 {
 	int64		ms;
 
-	return parse_interval_ms(auto_disable_after_text, &ms) && ms > 0 ? auto_disable_after_text : NULL;
+	if (!parse_interval_ms(auto_disable_after_text, &ms) || ms <= 0)
+		return NULL;
+	return auto_disable_after_text;
 }
 
 const WhStatusSet *

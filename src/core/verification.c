@@ -71,7 +71,9 @@ wh_verify_scratch_size(const WhReceived *message)
 	for (int i = 0; i < message->header_count; i++)
 		headers += strlen(message->headers[i].name) + strlen(message->headers[i].value);
 
-	/* v1a copies an id, a timestamp and the body; rfc9421 names and values, some of them repeatedly */
+	/*
+	 * v1a copies an id, a timestamp and the body; rfc9421 names and values, some of them repeatedly
+	 */
 	return message->body.len + 8 * headers + 1024;
 }
 

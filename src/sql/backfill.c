@@ -168,7 +168,8 @@ enter(const WhBatch *batch)
 	WhArgument	arguments[3];
 
 	identify(batch, arguments);
-	(void) wh_execute_as_owner("INSERT INTO webhooks.backfills AS b (relation, endpoint_id, resource)"
+	(void) wh_execute_as_owner("INSERT INTO webhooks.backfills AS b"
+							" (relation, endpoint_id, resource)"
 							" VALUES ($1, $2, $3) ON CONFLICT (relation, endpoint_id, resource)"
 							" DO UPDATE SET last_key = NULL, sent = 0, started_at = now(),"
 							" updated_at = now(), finished_at = NULL"

@@ -2,9 +2,9 @@
  * Takes what is replaced out of the queue, and notes it as cancelled: without SQL, as dispatch does
  * everything, so no privilege is needed and no operator of the session's search path is used.
  *
- * The queue is read with the newest snapshot, not the transaction's, since the caller has waited for
- * whoever dispatched with the same key. The worker that has a delivery in hand already sends it: then
- * both its attempt and its cancellation are recorded.
+ * The queue is read with the newest snapshot, not the transaction's, since the caller has waited
+ * for whoever dispatched with the same key. The worker that has a delivery in hand already sends
+ * it: then both its attempt and its cancellation are recorded.
  */
 #include "postgres.h"
 

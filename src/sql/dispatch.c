@@ -1,5 +1,6 @@
 /*
- * dispatch() and dispatch_raw(): judge their arguments, and write nothing until every one is found good.
+ * dispatch() and dispatch_raw(): judge their arguments, and write nothing until every one is found
+ * good.
  */
 #include "postgres.h"
 

@@ -21,7 +21,9 @@
 PG_FUNCTION_INFO_V1(wh_sql_register_endpoint);
 PG_FUNCTION_INFO_V1(wh_sql_check_url);
 
-/* The arguments of register_endpoint that are no options, by their place; the options stand around. */
+/*
+ * The arguments of register_endpoint that are no options, by their place; the options stand around.
+ */
 #define TENANT_ID 2
 #define SECRET 6
 

@@ -21,7 +21,8 @@ wh_endpoint_secret_add(const pg_uuid_t *endpoint_id, const char *kind, const cha
 		sealed.key_id == NULL}
 	};
 
-	wh_execute("INSERT INTO webhooks.endpoint_secrets (endpoint_id, kind, secret, encryption_key_id)"
+	wh_execute("INSERT INTO webhooks.endpoint_secrets"
+			   " (endpoint_id, kind, secret, encryption_key_id)"
 			   " VALUES ($1, $2, $3, $4)", lengthof(arguments), arguments);
 }
 
@@ -74,8 +75,9 @@ wh_client_certificate_judge(const char *certificate, const char *key)
 			refuse_pem("client_key", "must be a private key in PEM", reason);
 			break;
 		case WH_CERTIFICATE_KEY_OF_ANOTHER:
-			refuse_pem("client_key", "must be the key of client_certificate, the first if there are "
-					   "several", reason);
+			refuse_pem("client_key",
+					   "must be the key of client_certificate, the first if there are several",
+					   reason);
 			break;
 	}
 }

@@ -1,9 +1,10 @@
 /*
  * Raises operational events.
  *
- * They are raised where deliveries are recorded, so nothing here may make that fail or wait: an event
- * takes no lock of an order, an error in writing it is logged and undoes that event alone, and no
- * notification is sent when their queue is filling up, since a full one would fail the commit.
+ * They are raised where deliveries are recorded, so nothing here may make that fail or wait: an
+ * event takes no lock of an order, an error in writing it is logged and undoes that event alone,
+ * and no notification is sent when their queue is filling up, since a full one would fail the
+ * commit.
  *
  * A notification reaches every session of the database that listens, whoever it belongs to: it has
  * ids and words of ours, and no address, answer or payload.

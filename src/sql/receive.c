@@ -305,13 +305,15 @@ store(const Message *message)
 	SET_VARSIZE(body, VARHDRSZ + received->body.len);
 	memcpy(VARDATA(body), received->body.data, received->body.len);
 	if (insert_as_owner("inbox_messages",
-						"INSERT INTO webhooks.inbox_messages (tenant_id, source, message_id, received_at)"
+						"INSERT INTO webhooks.inbox_messages"
+						" (tenant_id, source, message_id, received_at)"
 						" VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING", 4, arguments) == 0)
 		return false;
 	(void) insert_as_owner("inbox",
 						   "INSERT INTO webhooks.inbox (tenant_id, source, message_id, received_at,"
 						   " event_type, headers, body, payload)"
-						   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8)", lengthof(arguments), arguments);
+						   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+						   lengthof(arguments), arguments);
 	return true;
 }
 

@@ -1,8 +1,8 @@
 /*
  * Secrets of all tables: sealed anew with the current key, and whether any stands in the clear.
  *
- * Deliveries go on meanwhile: rows are read without a lock, and what somebody has changed by the time
- * it is written is left to them, since they sealed it with the current key themselves.
+ * Deliveries go on meanwhile: rows are read without a lock, and what somebody has changed by the
+ * time it is written is left to them, since they sealed it with the current key themselves.
  */
 #include "postgres.h"
 

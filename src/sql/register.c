@@ -1,8 +1,9 @@
 /*
- * What is registered of events: their types, and the API versions in which endpoints want them. Both are
- * the database's, not a tenant's.
+ * What is registered of events: their types, and the API versions in which endpoints want them.
+ * Both are the database's, not a tenant's.
  *
- * These functions run as their caller, since it is the caller who needs EXECUTE on the functions named.
+ * These functions run as their caller, since it is the caller who needs EXECUTE on the functions
+ * named.
  */
 #include "postgres.h"
 

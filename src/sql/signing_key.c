@@ -88,8 +88,8 @@ wh_sql_add_signing_key(PG_FUNCTION_ARGS)
 {
 	char	   *key_id = key_id_argument(fcinfo);
 	char	   *tenant_id = wh_tenant_named_by(fcinfo, 2);
-	WhSecrets	secrets = wh_secrets_for_schemes(WH_SCHEME_BIT(WH_SCHEME_V1), PG_ARGISNULL(1) ? NULL :
-											 text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	char	   *given = PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1));
+	WhSecrets	secrets = wh_secrets_for_schemes(WH_SCHEME_BIT(WH_SCHEME_V1), given);
 	char	   *secret = secrets.shared;
 	text	   *result = cstring_to_text(secret);
 	WhSealed	sealed = wh_secret_seal(secret, psprintf("signing_key %s %s", tenant_id, key_id));
@@ -101,13 +101,15 @@ wh_sql_add_signing_key(PG_FUNCTION_ARGS)
 	};
 
 	SPI_connect();
-	if (wh_execute("INSERT INTO webhooks.signing_keys (tenant_id, key_id, secret, encryption_key_id)"
+	if (wh_execute("INSERT INTO webhooks.signing_keys"
+				   " (tenant_id, key_id, secret, encryption_key_id)"
 				   " VALUES ($1, $2, $3, $4) ON CONFLICT (tenant_id, key_id) DO NOTHING",
 				   lengthof(arguments), arguments) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("signing key \"%s\" exists already", key_id),
-				 errhint("A key does not change: add one with another key_id, and retire this one.")));
+				 errhint("A key does not change: add one with another key_id, "
+						 "and retire this one.")));
 	SPI_finish();
 	PG_RETURN_TEXT_P(result);
 }

@@ -38,12 +38,13 @@ static uint32
 read_schemes(const pg_uuid_t *endpoint_id)
 {
 	WhArgument	argument = {UUIDOID, UUIDPGetDatum(endpoint_id)};
+	Datum		schemes;
 	bool		isnull;
 
 	wh_execute("SELECT signature_schemes FROM webhooks.endpoints WHERE endpoint_id = $1", 1,
 			   &argument);
-	return wh_schemes_argument(DatumGetArrayTypeP(SPI_getbinval(SPI_tuptable->vals[0],
-																SPI_tuptable->tupdesc, 1, &isnull)));
+	schemes = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+	return wh_schemes_argument(DatumGetArrayTypeP(schemes));
 }
 
 /* The secret of the current row, opened; NULL, with the reason, when it cannot be. */
@@ -147,7 +148,8 @@ wh_sql_public_key(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("endpoint %s has no public key",
 						DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(endpoint_id)))),
-				 errhint("One that signs v1a has, or rfc9421 with a secret that begins with \"%s\".",
+				 errhint("One that signs v1a has, or rfc9421 with a secret that begins with "
+						 "\"%s\".",
 						 WH_PRIVATE_PREFIX)));
 	wh_key_encode_public(&key, text);
 	explicit_bzero(&key, sizeof(key));

@@ -75,7 +75,8 @@ static void
 read_secret(WhSource *source, HeapTuple tuple, TupleDesc desc)
 {
 	WhSealed	sealed = {
-		text_column(tuple, desc, SOURCES_SECRET), text_column(tuple, desc, SOURCES_ENCRYPTION_KEY_ID)
+		text_column(tuple, desc, SOURCES_SECRET),
+		text_column(tuple, desc, SOURCES_ENCRYPTION_KEY_ID)
 	};
 	const char *reason = NULL;
 	char	   *secret = wh_secret_open(&sealed, secret_owner(source->name), &reason);

@@ -128,7 +128,8 @@ static WhOrdering
 read_ordering(HeapTuple tuple, TupleDesc desc)
 {
 	bool		isnull;
-	char	   *ordering = TextDatumGetCString(heap_getattr(tuple, ENDPOINTS_ORDERING, desc, &isnull));
+	Datum		value = heap_getattr(tuple, ENDPOINTS_ORDERING, desc, &isnull);
+	char	   *ordering = TextDatumGetCString(value);
 
 	return strcmp(ordering, "endpoint") == 0 ? WH_ORDERING_ENDPOINT :
 		strcmp(ordering, "key") == 0 ? WH_ORDERING_KEY : WH_ORDERING_NONE;

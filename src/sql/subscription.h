@@ -42,8 +42,8 @@ typedef enum WhEndpointStanding
 } WhEndpointStanding;
 
 /*
- * *subscriber is set unless the endpoint is unknown, in the current context, and without the filter:
- * an endpoint that is named gets the event.
+ * *subscriber is set unless the endpoint is unknown, in the current context, and without the
+ * filter: an endpoint that is named gets the event.
  */
 extern WhEndpointStanding wh_endpoint_standing(const char *tenant_id, const pg_uuid_t *endpoint_id,
 											   WhSubscriber *subscriber);

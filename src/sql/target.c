@@ -1,7 +1,7 @@
 /*
- * Rows of endpoints for URLs. They are added as the extension's owner, since dispatch_to_urls runs as
- * its caller; that does not invalidate what sessions and workers know of endpoints, or an application
- * with a new URL in every call would have all of them read everything anew.
+ * Rows of endpoints for URLs. They are added as the extension's owner, since dispatch_to_urls runs
+ * as its caller; that does not invalidate what sessions and workers know of endpoints, or an
+ * application with a new URL in every call would have all of them read everything anew.
  */
 #include "postgres.h"
 
@@ -164,7 +164,9 @@ add(const WhTargetOptions *options, Datum *ids, Datum *urls, int count)
 	wh_owner_end(&scope);
 }
 
-/* Of those that are there nothing is written, nor their rows locked: they are used again and again. */
+/*
+ * Of those that are there nothing is written, nor their rows locked: they are used again and again.
+ */
 static void
 add_missing(const WhTargetOptions *options, Target *targets, int count)
 {
@@ -238,7 +240,10 @@ wh_refuse_target(const pg_uuid_t *endpoint_id)
 	" AND NOT EXISTS (SELECT FROM webhooks.queue q WHERE q.endpoint_id = e.endpoint_id)" \
 	" AND NOT EXISTS (SELECT FROM webhooks.dead_letters d WHERE d.endpoint_id = e.endpoint_id)"
 
-/* A transaction may have dispatched to it and not have committed: so it is asked again under a lock. */
+/*
+ * A transaction may have dispatched to it and not have committed: so it is asked again under a
+ * lock.
+ */
 static uint64
 remove_unless_used(const pg_uuid_t *endpoint_id)
 {

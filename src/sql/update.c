@@ -103,8 +103,8 @@ update_row(const pg_uuid_t *endpoint_id, const WhOptions *options)
 }
 
 /*
- * What another transaction queues at this time by the old ordering keeps its place in that: to wait for
- * every dispatch that is under way would hold up all that come after.
+ * What another transaction queues at this time by the old ordering keeps its place in that: to wait
+ * for every dispatch that is under way would hold up all that come after.
  */
 static void
 renew_lanes(const pg_uuid_t *endpoint_id)

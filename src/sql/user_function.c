@@ -103,7 +103,10 @@ wh_user_function_name(WhUserFunctionKind kind, Oid function)
 
 /* ---- looking up ---- */
 
-/* By what is in the catalog alone: search_path has no say, and to use a schema is no privilege here. */
+/*
+ * By what is in the catalog alone: search_path has no say, and to use a schema is no privilege
+ * here.
+ */
 static HeapTuple
 find_procedure(const char *name)
 {

@@ -115,8 +115,8 @@ sign(FunctionCallInfo fcinfo, WhBytes body)
 	else
 	{
 		if (scheme == WH_SCHEME_V1A)
-			message.scratch = MemoryContextAllocHuge(CurrentMemoryContext,
-													 WH_SIGNED_SCRATCH_SIZE(strlen(message.id), body.len));
+			message.scratch = palloc_extended(WH_SIGNED_SCRATCH_SIZE(strlen(message.id), body.len),
+											  MCXT_ALLOC_HUGE);
 		if (!wh_signature_make(scheme, &key, &message, signature))
 			refuse_unsigned();
 		result = scheme != WH_SCHEME_STRIPE ? signature :

@@ -22,7 +22,8 @@
 static WhStatement config_statement = {
 	"SELECT n, e.state = 'active', e.tenant_id, e.url,"
 	/* libcurl takes "Name;" for a header without a value, and "Name:" for one to leave out */
-	" CASE WHEN e.headers = '{}' THEN '{}'::text[] ELSE ARRAY(SELECT h.key || CASE WHEN btrim(h.value, E' \\t') = '' THEN ';' ELSE ': ' || h.value END"
+	" CASE WHEN e.headers = '{}' THEN '{}'::text[] ELSE ARRAY(SELECT h.key ||"
+	"   CASE WHEN btrim(h.value, E' \\t') = '' THEN ';' ELSE ': ' || h.value END"
 	"  FROM jsonb_each_text(e.headers) h WHERE lower(h.key COLLATE \"C\") <> 'authorization') END,"
 	" coalesce(s.secrets, '{}'::text[]), coalesce(s.expiries, '{}'::timestamptz[]),"
 	" CASE WHEN e.retry_schedule IS NOT NULL THEN"
@@ -38,7 +39,8 @@ static WhStatement config_statement = {
 	" e.payload_format, e.api_version"
 	" FROM unnest($1) WITH ORDINALITY p(endpoint_id, n)"
 	" JOIN webhooks.endpoints e ON e.endpoint_id = p.endpoint_id"
-	" LEFT JOIN webhooks.signing_keys g ON g.tenant_id = e.tenant_id AND g.key_id = e.signing_key_id"
+	" LEFT JOIN webhooks.signing_keys g"
+	"  ON g.tenant_id = e.tenant_id AND g.key_id = e.signing_key_id"
 	" CROSS JOIN LATERAL (SELECT array_agg(o.secret) AS secrets,"
 	"   array_agg(coalesce(o.expires_at, 'infinity')) AS expiries,"
 	"   array_agg(coalesce(o.encryption_key_id, '')) AS key_ids"
@@ -287,7 +289,8 @@ read_signing_key(HeapTuple row, WhConfig *config, MemoryContext context)
 	sealed.text = TextDatumGetCString(stored);
 	stored = wh_column(row, 23, &isnull);
 	sealed.key_id = isnull ? NULL : TextDatumGetCString(stored);
-	secret = wh_secret_open(&sealed, psprintf("signing_key %s %s", config->tenant_id, key_id), &reason);
+	secret = wh_secret_open(&sealed, psprintf("signing_key %s %s", config->tenant_id, key_id),
+							&reason);
 	if (secret == NULL)
 		return reason;
 	config->keys = MemoryContextAllocZero(context, 2 * sizeof(WhSigningKey));
@@ -388,7 +391,8 @@ read_config(HeapTuple row, WhEndpoint *endpoint, MemoryContext context)
 	config->api_version = api_version ? MemoryContextStrdup(context, api_version) : NULL;
 	read_schedule(row, config, context);
 	if (!isnull)
-		config->has_retry_on = wh_status_set_parse(TextDatumGetCString(retry_on), &config->retry_on);
+		config->has_retry_on = wh_status_set_parse(TextDatumGetCString(retry_on),
+												   &config->retry_on);
 	config->timeout_ms = integer_or_zero(row, 10);
 	config->max_in_flight = integer_or_zero(row, 11);
 	config->rate_limit = DatumGetFloat8(wh_value(row, 12));

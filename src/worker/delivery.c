@@ -1,10 +1,10 @@
 /*
- * Everything in a body comes from the event and the endpoint's options, so that every attempt sends the
- * same bytes.
+ * Everything in a body comes from the event and the endpoint's options, so that every attempt sends
+ * the same bytes.
  *
- * No function of a user runs here: what an API version makes of the payload was made by dispatch. An
- * event that lacks the endpoint's version (it was dispatched before the endpoint wanted it) is sent
- * as it is, and does not claim the version.
+ * No function of a user runs here: what an API version makes of the payload was made by dispatch.
+ * An event that lacks the endpoint's version (it was dispatched before the endpoint wanted it) is
+ * sent as it is, and does not claim the version.
  */
 #include "postgres.h"
 
@@ -183,7 +183,8 @@ assemble(MemoryContext context, const Parts *parts)
 	Size		list_at = MAXALIGN(offsetof(WhDelivery, body) +
 								   wh_body_bound(parts->format, &parts->body));
 	Size		size = list_at + parts->header_count * sizeof(char *) +
-		sizeof(BEFORE_CONTENT_TYPE) + strlen(parts->content_type) + strlen(parts->body.event_type) + 1;
+		sizeof(BEFORE_CONTENT_TYPE) + strlen(parts->content_type) +
+		strlen(parts->body.event_type) + 1;
 	WhDelivery *d;
 	char	   *text;
 
