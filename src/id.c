@@ -49,3 +49,12 @@ wh_new_id(TimestampTz *at)
 	wh_id_v7(id.data, tick, random_bits());
 	return id;
 }
+
+char *
+wh_uuid_text(const pg_uuid_t *id)
+{
+	char	   *text = palloc(WH_ID_TEXT_SIZE);
+
+	wh_id_text(text, id->data);
+	return text;
+}

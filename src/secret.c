@@ -6,6 +6,7 @@
 
 #include "core/cipher.h"
 #include "core/keyring.h"
+#include "id.h"
 #include "key_source.h"
 #include "miscadmin.h"
 #include "secret.h"
@@ -31,8 +32,7 @@ static struct
 char *
 wh_secret_owner(const char *what, const pg_uuid_t *id, const char *purpose)
 {
-	return psprintf("%s %s %s", what,
-					DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(id))), purpose);
+	return psprintf("%s %s %s", what, wh_uuid_text(id), purpose);
 }
 
 void

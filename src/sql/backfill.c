@@ -79,7 +79,7 @@ static char *
 tenant_of(const pg_uuid_t *endpoint_id)
 {
 	WhArgument	arguments[] = {
-		{UUIDOID, UUIDPGetDatum(endpoint_id)}, wh_text_argument(wh_session_tenant())
+		{UUIDOID, UUIDPGetDatum(endpoint_id)}, wh_tenant_argument()
 	};
 
 	if (wh_execute_as_owner("SELECT tenant_id FROM webhooks.endpoints"

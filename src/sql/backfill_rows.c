@@ -53,21 +53,6 @@ wh_execute_as_owner(const char *sql, int count, const WhArgument *arguments)
 	return rows;
 }
 
-Datum
-wh_result(int row, int column, bool *isnull)
-{
-	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, isnull);
-}
-
-WhArgument
-wh_text_argument(const char *text)
-{
-	return (WhArgument)
-	{
-		TEXTOID, text ? CStringGetTextDatum(text) : (Datum) 0, text == NULL
-	};
-}
-
 
 /* ---- reading rows ---- */
 

@@ -12,6 +12,7 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "id.h"
 #include "miscadmin.h"
 #include "shmem.h"
 #include "sql/coalesce.h"
@@ -113,8 +114,7 @@ note_cancelled(Coalescer *c, HeapTuple row)
 	wh_inserter_set_text(c->inserter, ATTEMPTS_OUTCOME, "cancelled");
 	wh_inserter_set_text(c->inserter, ATTEMPTS_ERROR,
 						 psprintf("replaced by event %s, which has the same coalesce_key",
-								  DatumGetCString(DirectFunctionCall1(uuid_out,
-																	  UUIDPGetDatum(&coalescing->event_id)))));
+								  wh_uuid_text(&coalescing->event_id)));
 }
 
 /* It may have been the first of its lane, and those behind it need not wait for its time. */

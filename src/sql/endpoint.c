@@ -47,7 +47,7 @@ static void
 insert_endpoint(const pg_uuid_t *endpoint_id, const char *tenant_id, const WhOptions *options)
 {
 	WhArgument	arguments[2 + OPTION_COUNT] = {
-		{UUIDOID, UUIDPGetDatum(endpoint_id)}, {TEXTOID, CStringGetTextDatum(tenant_id)}
+		{UUIDOID, UUIDPGetDatum(endpoint_id)}, wh_text_argument(tenant_id)
 	};
 	int			count = 2;
 	StringInfoData columns;

@@ -15,10 +15,8 @@ wh_endpoint_secret_add(const pg_uuid_t *endpoint_id, const char *kind, const cha
 {
 	WhSealed	sealed = wh_secret_seal(secret, wh_secret_owner("endpoint", endpoint_id, kind));
 	WhArgument	arguments[] = {
-		{UUIDOID, UUIDPGetDatum(endpoint_id)}, {TEXTOID, CStringGetTextDatum(kind)},
-		{TEXTOID, CStringGetTextDatum(sealed.text)},
-		{TEXTOID, sealed.key_id ? CStringGetTextDatum(sealed.key_id) : (Datum) 0,
-		sealed.key_id == NULL}
+		{UUIDOID, UUIDPGetDatum(endpoint_id)}, wh_text_argument(kind),
+		wh_text_argument(sealed.text), wh_text_argument(sealed.key_id)
 	};
 
 	wh_execute("INSERT INTO webhooks.endpoint_secrets"
@@ -30,7 +28,7 @@ void
 wh_endpoint_secret_replace(const pg_uuid_t *endpoint_id, const char *kind, const char *secret)
 {
 	WhArgument	arguments[] = {
-		{UUIDOID, UUIDPGetDatum(endpoint_id)}, {TEXTOID, CStringGetTextDatum(kind)}
+		{UUIDOID, UUIDPGetDatum(endpoint_id)}, wh_text_argument(kind)
 	};
 
 	wh_execute("DELETE FROM webhooks.endpoint_secrets WHERE endpoint_id = $1 AND kind = $2",

@@ -5,6 +5,7 @@
 
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "id.h"
 #include "sql/event.h"
 #include "sql/lifecycle.h"
 #include "sql/operational.h"
@@ -24,11 +25,7 @@ PG_FUNCTION_INFO_V1(wh_sql_ping_endpoint);
 WhLockedEndpoint
 wh_lock_endpoint_row(const pg_uuid_t *endpoint_id)
 {
-	const char *tenant = wh_session_tenant();
-	WhArgument	arguments[] = {
-		{UUIDOID, UUIDPGetDatum(endpoint_id)},
-		{TEXTOID, tenant ? CStringGetTextDatum(tenant) : (Datum) 0, tenant == NULL}
-	};
+	WhArgument	arguments[] = {{UUIDOID, UUIDPGetDatum(endpoint_id)}, wh_tenant_argument()};
 	HeapTuple	row;
 	TupleDesc	desc;
 	bool		isnull;
@@ -43,7 +40,7 @@ wh_lock_endpoint_row(const pg_uuid_t *endpoint_id)
 	{
 		.state = SPI_getvalue(row, desc, 1), .tenant_id = SPI_getvalue(row, desc, 2),
 		.url = SPI_getvalue(row, desc, 3),
-		.registered = DatumGetBool(SPI_getbinval(row, desc, 4, &isnull))
+		.registered = DatumGetBool(wh_result(0, 4, &isnull))
 	};
 }
 
@@ -57,9 +54,7 @@ static void
 set_state(const pg_uuid_t *endpoint_id, const char *state, const char *reason)
 {
 	WhArgument	arguments[] = {
-		{UUIDOID, UUIDPGetDatum(endpoint_id)},
-		{TEXTOID, CStringGetTextDatum(state)},
-		{TEXTOID, reason ? CStringGetTextDatum(reason) : (Datum) 0, reason == NULL}
+		{UUIDOID, UUIDPGetDatum(endpoint_id)}, wh_text_argument(state), wh_text_argument(reason)
 	};
 
 	wh_execute("UPDATE webhooks.endpoints SET state = $2, disabled_reason = $3, updated_at = now()"
@@ -72,9 +67,7 @@ refuse_state(const pg_uuid_t *endpoint_id, const char *state, const char *hint)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("endpoint %s is %s",
-					DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(endpoint_id))),
-					state),
+			 errmsg("endpoint %s is %s", wh_uuid_text(endpoint_id), state),
 			 errhint("%s", hint)));
 }
 
@@ -146,8 +139,7 @@ wh_sql_enable_endpoint(PG_FUNCTION_ARGS)
 	if (strcmp(endpoint.state, "disabled") == 0)
 	{
 		WhArgument	arguments[] = {
-			{UUIDOID, UUIDPGetDatum(endpoint_id)},
-			{TEXTOID, CStringGetTextDatum(endpoint.tenant_id)}
+			{UUIDOID, UUIDPGetDatum(endpoint_id)}, wh_text_argument(endpoint.tenant_id)
 		};
 
 		wh_execute("INSERT INTO webhooks.endpoint_health (endpoint_id, tenant_id, counted_from)"
@@ -186,9 +178,9 @@ wh_sql_remove_endpoint(PG_FUNCTION_ARGS)
 static Datum
 ping_payload(const pg_uuid_t *endpoint_id)
 {
-	return DirectFunctionCall1(jsonb_in, CStringGetDatum(
-		psprintf("{\"endpoint_id\": \"%s\"}",
-				 DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(endpoint_id))))));
+	char	   *json = psprintf("{\"endpoint_id\": \"%s\"}", wh_uuid_text(endpoint_id));
+
+	return DirectFunctionCall1(jsonb_in, CStringGetDatum(json));
 }
 
 Datum

@@ -14,6 +14,7 @@
 #include "commands/async.h"
 #include "executor/spi.h"
 #include "fmgr.h"
+#include "id.h"
 #include "mb/pg_wchar.h"
 #include "sql/event.h"
 #include "sql/guard.h"
@@ -158,7 +159,7 @@ wh_operational_disabled(const pg_uuid_t *endpoint_id, const WhLockedEndpoint *en
 
 	initStringInfo(&json);
 	appendStringInfo(&json, "{\"endpoint_id\": \"%s\", \"url\": ",
-					 DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(endpoint_id))));
+					 wh_uuid_text(endpoint_id));
 	escape_json(&json, endpoint->url);
 	appendStringInfoString(&json, ", \"reason\": ");
 	escape_json(&json, reason);

@@ -292,12 +292,11 @@ store(const Message *message)
 	const WhReceived *received = message->received;
 	bytea	   *body = palloc(VARHDRSZ + received->body.len);
 	WhArgument	arguments[] = {
-		{TEXTOID, CStringGetTextDatum(message->source->tenant_id)},
-		{TEXTOID, CStringGetTextDatum(message->source->name)},
-		{TEXTOID, CStringGetTextDatum(message->id)},
+		wh_text_argument(message->source->tenant_id),
+		wh_text_argument(message->source->name),
+		wh_text_argument(message->id),
 		{TIMESTAMPTZOID, TimestampTzGetDatum(message->received_at)},
-		{TEXTOID, message->event_type ? CStringGetTextDatum(message->event_type) : (Datum) 0,
-		message->event_type == NULL},
+		wh_text_argument(message->event_type),
 		{JSONBOID, stored_headers(received)}, {BYTEAOID, PointerGetDatum(body)},
 		{JSONBOID, JsonbPGetDatum(message->payload), message->payload == NULL}
 	};

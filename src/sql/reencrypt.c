@@ -164,8 +164,7 @@ count_unencrypted(bool with_history)
 			continue;
 		wh_execute(psprintf("SELECT count(%s) FROM %s WHERE encryption_key_id IS NULL",
 							t->secret, t->table), 0, NULL);
-		count += DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1,
-											 &isnull));
+		count += DatumGetInt64(wh_result(0, 1, &isnull));
 	}
 	SPI_finish();
 	return count;

@@ -4,7 +4,9 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "id.h"
 #include "settings.h"
 #include "sql/session.h"
 #include "utils/builtins.h"
@@ -54,8 +56,7 @@ wh_refuse_unknown(const char *what, const pg_uuid_t *id)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_NO_DATA_FOUND),
-			 errmsg("%s %s does not exist", what,
-					DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(id))))));
+			 errmsg("%s %s does not exist", what, wh_uuid_text(id))));
 }
 
 pg_uuid_t *
@@ -84,4 +85,33 @@ wh_execute(const char *sql, int count, const WhArgument *arguments)
 	if (result < 0)
 		elog(ERROR, "statement failed: %s", SPI_result_code_string(result));
 	return SPI_processed;
+}
+
+WhArgument
+wh_text_argument(const char *text)
+{
+	return (WhArgument)
+	{
+		TEXTOID, text ? CStringGetTextDatum(text) : (Datum) 0, text == NULL
+	};
+}
+
+WhArgument
+wh_tenant_argument(void)
+{
+	return wh_text_argument(wh_session_tenant());
+}
+
+Datum
+wh_result(uint64 row, int column, bool *isnull)
+{
+	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, isnull);
+}
+
+pg_uuid_t
+wh_result_id(uint64 row, int column)
+{
+	bool		isnull;
+
+	return *DatumGetUUIDP(wh_result(row, column, &isnull));
 }

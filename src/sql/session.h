@@ -43,4 +43,14 @@ typedef struct WhArgument
  */
 extern uint64 wh_execute(const char *sql, int count, const WhArgument *arguments);
 
+/* A text, or NULL; the tenant that the session is confined to, or NULL. */
+extern WhArgument wh_text_argument(const char *text);
+extern WhArgument wh_tenant_argument(void);
+
+/* A value of the rows that the last statement gave; row from 0, column from 1. */
+extern Datum wh_result(uint64 row, int column, bool *isnull);
+
+/* The same of an id that is not NULL. */
+extern pg_uuid_t wh_result_id(uint64 row, int column);
+
 #endif

@@ -94,10 +94,8 @@ wh_sql_add_signing_key(PG_FUNCTION_ARGS)
 	text	   *result = cstring_to_text(secret);
 	WhSealed	sealed = wh_secret_seal(secret, psprintf("signing_key %s %s", tenant_id, key_id));
 	WhArgument	arguments[] = {
-		{TEXTOID, CStringGetTextDatum(tenant_id)}, {TEXTOID, CStringGetTextDatum(key_id)},
-		{TEXTOID, CStringGetTextDatum(sealed.text)},
-		{TEXTOID, sealed.key_id ? CStringGetTextDatum(sealed.key_id) : (Datum) 0,
-		sealed.key_id == NULL}
+		wh_text_argument(tenant_id), wh_text_argument(key_id),
+		wh_text_argument(sealed.text), wh_text_argument(sealed.key_id)
 	};
 
 	SPI_connect();
@@ -120,7 +118,7 @@ wh_sql_retire_signing_key(PG_FUNCTION_ARGS)
 	char	   *key_id = key_id_argument(fcinfo);
 	char	   *tenant_id = wh_tenant_named_by(fcinfo, 1);
 	WhArgument	arguments[] = {
-		{TEXTOID, CStringGetTextDatum(tenant_id)}, {TEXTOID, CStringGetTextDatum(key_id)}
+		wh_text_argument(tenant_id), wh_text_argument(key_id)
 	};
 
 	SPI_connect();

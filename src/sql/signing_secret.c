@@ -6,6 +6,7 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "fmgr.h"
+#include "id.h"
 #include "secret.h"
 #include "sql/endpoint_secret.h"
 #include "sql/lifecycle.h"
@@ -43,7 +44,7 @@ read_schemes(const pg_uuid_t *endpoint_id)
 
 	wh_execute("SELECT signature_schemes FROM webhooks.endpoints WHERE endpoint_id = $1", 1,
 			   &argument);
-	schemes = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+	schemes = wh_result(0, 1, &isnull);
 	return wh_schemes_argument(DatumGetArrayTypeP(schemes));
 }
 
@@ -76,8 +77,7 @@ read_secrets(const pg_uuid_t *endpoint_id)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("a secret of endpoint %s cannot be read: %s",
-							DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(endpoint_id))),
-							reason)));
+							wh_uuid_text(endpoint_id), reason)));
 		if (wh_key_is_ed25519(secret))
 			secrets.pair = secret;
 		else
@@ -146,8 +146,7 @@ wh_sql_public_key(PG_FUNCTION_ARGS)
 	if (pair == NULL || wh_key_decode_ed25519(pair, &key) != WH_SECRET_OK)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("endpoint %s has no public key",
-						DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(endpoint_id)))),
+				 errmsg("endpoint %s has no public key", wh_uuid_text(endpoint_id)),
 				 errhint("One that signs v1a has, or rfc9421 with a secret that begins with "
 						 "\"%s\".",
 						 WH_PRIVATE_PREFIX)));

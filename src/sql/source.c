@@ -198,10 +198,8 @@ wh_sql_add_source(PG_FUNCTION_ARGS)
 	SPI_connect();
 	{
 		WhArgument	arguments[] = {
-			{TEXTOID, CStringGetTextDatum(tenant_id)}, {TEXTOID, CStringGetTextDatum(name)},
-			{TEXTOID, CStringGetTextDatum(sealed.text)},
-			{TEXTOID, sealed.key_id ? CStringGetTextDatum(sealed.key_id) : (Datum) 0,
-			sealed.key_id == NULL},
+			wh_text_argument(tenant_id), wh_text_argument(name),
+			wh_text_argument(sealed.text), wh_text_argument(sealed.key_id),
 			{TEXTOID, CStringGetTextDatum(wh_scheme_name(scheme))},
 			{INTERVALOID, PG_GETARG_DATUM(3)}, {JSONPATHOID, PG_GETARG_DATUM(4), PG_ARGISNULL(4)}
 		};
@@ -223,7 +221,7 @@ wh_sql_remove_source(PG_FUNCTION_ARGS)
 	char	   *name = name_argument(fcinfo, 0, "name", SOURCE_NAME_MAX);
 	WhArgument	arguments[] = {
 		{TEXTOID, CStringGetTextDatum(wh_tenant_named_by(fcinfo, 1))},
-		{TEXTOID, CStringGetTextDatum(name)}
+		wh_text_argument(name)
 	};
 
 	SPI_connect();
@@ -273,7 +271,7 @@ wh_sql_on_event(PG_FUNCTION_ARGS)
 	char	   *star = strchr(pattern, '*');
 	WhArgument	arguments[4] = {
 		{TEXTOID, CStringGetTextDatum(wh_tenant_named_by(fcinfo, 3))},
-		{TEXTOID, CStringGetTextDatum(source)}, {TEXTOID, CStringGetTextDatum(pattern)}
+		wh_text_argument(source), wh_text_argument(pattern)
 	};
 
 	if (star && (star[1] != '\0' || (star > pattern && (star == pattern + 1 || star[-1] != '.'))))
@@ -284,7 +282,7 @@ wh_sql_on_event(PG_FUNCTION_ARGS)
 
 		check_handler(PG_GETARG_OID(2));
 		handler = format_procedure_qualified(PG_GETARG_OID(2));
-		arguments[3] = (WhArgument) {TEXTOID, CStringGetTextDatum(handler)};
+		arguments[3] = wh_text_argument(handler);
 	}
 
 	SPI_connect();

@@ -10,6 +10,7 @@
 #include "common/sha2.h"
 #include "executor/spi.h"
 #include "fmgr.h"
+#include "id.h"
 #include "sql/options.h"
 #include "sql/order.h"
 #include "sql/owner.h"
@@ -228,7 +229,7 @@ wh_refuse_target(const pg_uuid_t *endpoint_id)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("endpoint %s is a target of dispatch_to_urls",
-						DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(endpoint_id)))),
+						wh_uuid_text(endpoint_id)),
 				 errhint("What it is sent, and how, is said by each call of dispatch_to_urls.")));
 }
 
@@ -268,12 +269,7 @@ wh_sql_remove_unused_targets(PG_FUNCTION_ARGS)
 	count = wh_execute(psprintf("SELECT e.endpoint_id FROM webhooks.endpoints e WHERE " UNUSED
 								" LIMIT %d", REMOVED_AT_ONCE), 0, NULL);
 	for (uint64 i = 0; i < count; i++)
-	{
-		bool		isnull;
-
-		ids[i] = *DatumGetUUIDP(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1,
-											  &isnull));
-	}
+		ids[i] = wh_result_id(i, 1);
 	for (uint64 i = 0; i < count; i++)
 		removed += remove_unless_used(&ids[i]);
 	SPI_finish();

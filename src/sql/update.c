@@ -9,6 +9,7 @@
 
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "id.h"
 #include "sql/lifecycle.h"
 #include "sql/options.h"
 #include "sql/session.h"
@@ -147,7 +148,7 @@ wh_sql_update_endpoint(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("endpoint %s is a target of dispatch_to_urls",
-						DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(endpoint_id)))),
+						wh_uuid_text(endpoint_id)),
 				 errhint("Its options are those that dispatch_to_urls was given.")));
 	refuse_empty_mask(endpoint_id, &options.headers);
 	wh_options_store_secrets(endpoint_id, &options);

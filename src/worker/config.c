@@ -6,6 +6,7 @@
 
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "id.h"
 #include "secret.h"
 #include "tables.h"
 #include "utils/array.h"
@@ -359,9 +360,7 @@ hold(WhConfig *config, WhEndpoint *endpoint, const char *reason)
 	endpoint->told_at = now;
 	ereport(LOG,
 			(errmsg("webhooks: endpoint %s is held: %s",
-					DatumGetCString(DirectFunctionCall1(uuid_out,
-														UUIDPGetDatum(&endpoint->endpoint_id))),
-					reason),
+					wh_uuid_text(&endpoint->endpoint_id), reason),
 			 errdetail("Its deliveries wait in the queue.")));
 }
 
