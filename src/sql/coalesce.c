@@ -50,22 +50,11 @@ static Datum
 endpoint_url(const pg_uuid_t *endpoint_id)
 {
 	Relation	rel = table_open(wh_table("endpoints"), AccessShareLock);
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	Datum		url;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-	ScanKeyData key;
+	HeapTuple	tuple = wh_read_endpoint(rel, endpoint_id);
 	bool		isnull;
+	Datum		url = tuple ? heap_getattr(tuple, ENDPOINTS_URL, RelationGetDescr(rel), &isnull) :
+		CStringGetTextDatum("");
 
-	ScanKeyInit(&key, ENDPOINTS_ENDPOINT_ID, BTEqualStrategyNumber, F_UUID_EQ,
-				UUIDPGetDatum(endpoint_id));
-	scan = systable_beginscan(rel, wh_table("endpoints_pkey"), true, snapshot, 1, &key);
-	tuple = systable_getnext(scan);
-	url = tuple ? CStringGetTextDatum(TextDatumGetCString(heap_getattr(tuple, ENDPOINTS_URL,
-																	   RelationGetDescr(rel), &isnull)))
-		: CStringGetTextDatum("");
-	systable_endscan(scan);
-	UnregisterSnapshot(snapshot);
 	table_close(rel, AccessShareLock);
 	return url;
 }

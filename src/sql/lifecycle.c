@@ -15,6 +15,9 @@
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
+#define IS_SENT_NOTHING \
+	"A disabled endpoint is sent nothing; enable_endpoint takes it back into service."
+
 PG_FUNCTION_INFO_V1(wh_sql_pause_endpoint);
 PG_FUNCTION_INFO_V1(wh_sql_resume_endpoint);
 PG_FUNCTION_INFO_V1(wh_sql_disable_endpoint);
@@ -63,45 +66,40 @@ set_state(const pg_uuid_t *endpoint_id, const char *state, const char *reason)
 }
 
 static void
-refuse_state(const pg_uuid_t *endpoint_id, const char *state, const char *hint)
+refuse_disabled(const pg_uuid_t *endpoint_id, const char *hint)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("endpoint %s is %s", wh_uuid_text(endpoint_id), state),
+			 errmsg("endpoint %s is disabled", wh_uuid_text(endpoint_id)),
 			 errhint("%s", hint)));
+}
+
+/* Pauses or resumes an endpoint that is not disabled. */
+static void
+change_state(const pg_uuid_t *endpoint_id, const char *state, const char *hint_if_disabled)
+{
+	char	   *before;
+
+	SPI_connect();
+	before = wh_lock_endpoint(endpoint_id);
+	if (strcmp(before, "disabled") == 0)
+		refuse_disabled(endpoint_id, hint_if_disabled);
+	if (strcmp(before, state) != 0)
+		set_state(endpoint_id, state, NULL);
+	SPI_finish();
 }
 
 Datum
 wh_sql_pause_endpoint(PG_FUNCTION_ARGS)
 {
-	pg_uuid_t  *endpoint_id = wh_uuid_argument(fcinfo, 0, "endpoint_id");
-	char	   *state;
-
-	SPI_connect();
-	state = wh_lock_endpoint(endpoint_id);
-	if (strcmp(state, "disabled") == 0)
-		refuse_state(endpoint_id, state,
-					 "A disabled endpoint is sent nothing; "
-					 "enable_endpoint takes it back into service.");
-	if (strcmp(state, "paused") != 0)
-		set_state(endpoint_id, "paused", NULL);
-	SPI_finish();
+	change_state(wh_uuid_argument(fcinfo, 0, "endpoint_id"), "paused", IS_SENT_NOTHING);
 	PG_RETURN_VOID();
 }
 
 Datum
 wh_sql_resume_endpoint(PG_FUNCTION_ARGS)
 {
-	pg_uuid_t  *endpoint_id = wh_uuid_argument(fcinfo, 0, "endpoint_id");
-	char	   *state;
-
-	SPI_connect();
-	state = wh_lock_endpoint(endpoint_id);
-	if (strcmp(state, "disabled") == 0)
-		refuse_state(endpoint_id, state, "Use enable_endpoint.");
-	if (strcmp(state, "active") != 0)
-		set_state(endpoint_id, "active", NULL);
-	SPI_finish();
+	change_state(wh_uuid_argument(fcinfo, 0, "endpoint_id"), "active", "Use enable_endpoint.");
 	PG_RETURN_VOID();
 }
 
@@ -200,9 +198,7 @@ wh_sql_ping_endpoint(PG_FUNCTION_ARGS)
 	SPI_connect();
 	endpoint = wh_lock_endpoint_row(endpoint_id);
 	if (strcmp(endpoint.state, "disabled") == 0)
-		refuse_state(endpoint_id, endpoint.state,
-					 "A disabled endpoint is sent nothing; "
-					 "enable_endpoint takes it back into service.");
+		refuse_disabled(endpoint_id, IS_SENT_NOTHING);
 	event.tenant_id = endpoint.tenant_id;
 	dispatcher = wh_dispatch_begin();
 	*event_id = wh_dispatch_add(dispatcher, &event);

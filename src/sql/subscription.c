@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/heaptoast.h"
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "catalog/pg_type.h"
@@ -367,34 +368,51 @@ wh_subscribers(const char *tenant_id, const char *event_type, const WhSubscriber
 	return match->count;
 }
 
+HeapTuple
+wh_read_endpoint(Relation endpoints, const pg_uuid_t *endpoint_id)
+{
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	ScanKeyData key;
+
+	ScanKeyInit(&key, ENDPOINTS_ENDPOINT_ID, BTEqualStrategyNumber, F_UUID_EQ,
+				UUIDPGetDatum(endpoint_id));
+	scan = systable_beginscan(endpoints, wh_table("endpoints_pkey"), true, snapshot, 1, &key);
+	tuple = systable_getnext(scan);
+	if (tuple)
+		tuple = toast_flatten_tuple(tuple, RelationGetDescr(endpoints));
+	systable_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	return tuple;
+}
+
+static bool
+belongs_to(HeapTuple tuple, TupleDesc desc, const char *tenant_id)
+{
+	bool		isnull;
+	Datum		value = heap_getattr(tuple, ENDPOINTS_TENANT_ID, desc, &isnull);
+
+	return strcmp(TextDatumGetCString(value), tenant_id) == 0;
+}
+
 /* Read anew each time: who names endpoints names few, and their tenant may have very many. */
 WhEndpointStanding
 wh_endpoint_standing(const char *tenant_id, const pg_uuid_t *endpoint_id, WhSubscriber *subscriber)
 {
 	Relation	rel = table_open(wh_table("endpoints"), AccessShareLock);
 	TupleDesc	desc = RelationGetDescr(rel);
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	HeapTuple	tuple = wh_read_endpoint(rel, endpoint_id);
 	WhEndpointStanding standing = WH_ENDPOINT_UNKNOWN;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-	ScanKeyData key;
-	bool		isnull;
 
-	ScanKeyInit(&key, ENDPOINTS_ENDPOINT_ID, BTEqualStrategyNumber, F_UUID_EQ,
-				UUIDPGetDatum(endpoint_id));
-	scan = systable_beginscan(rel, wh_table("endpoints_pkey"), true, snapshot, 1, &key);
-	tuple = systable_getnext(scan);
-	if (tuple && strcmp(TextDatumGetCString(heap_getattr(tuple, ENDPOINTS_TENANT_ID, desc,
-														  &isnull)), tenant_id) == 0)
+	if (tuple && belongs_to(tuple, desc, tenant_id))
 	{
-		subscriber->endpoint_id = *endpoint_id;
-		subscriber->ordering = read_ordering(tuple, desc);
-		subscriber->filter = NULL;
-		subscriber->api_version = read_api_version(tuple, desc);
+		*subscriber = (WhSubscriber) {
+			.endpoint_id = *endpoint_id, .ordering = read_ordering(tuple, desc),
+			.api_version = read_api_version(tuple, desc)
+		};
 		standing = is_enabled(tuple, desc) ? WH_ENDPOINT_ENABLED : WH_ENDPOINT_DISABLED;
 	}
-	systable_endscan(scan);
-	UnregisterSnapshot(snapshot);
 	table_close(rel, AccessShareLock);
 	return standing;
 }

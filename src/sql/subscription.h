@@ -7,7 +7,9 @@
 
 #include "postgres.h"
 
+#include "access/htup.h"
 #include "sql/filter.h"
+#include "utils/relcache.h"
 #include "utils/uuid.h"
 
 typedef enum WhOrdering
@@ -47,5 +49,8 @@ typedef enum WhEndpointStanding
  */
 extern WhEndpointStanding wh_endpoint_standing(const char *tenant_id, const pg_uuid_t *endpoint_id,
 											   WhSubscriber *subscriber);
+
+/* A copy of an endpoint's row, whoever's it is, in the current context; NULL: there is none. */
+extern HeapTuple wh_read_endpoint(Relation endpoints, const pg_uuid_t *endpoint_id);
 
 #endif
