@@ -228,7 +228,10 @@ wh_slot_attach_session(void)
 	static bool registered = false;
 	int			slot;
 
-	if (wh_shared == NULL || (slot = take_free_slot(MyDatabaseId, WH_SLOT_RUNNING, 0)) == WH_SLOT_NONE)
+	if (wh_shared == NULL)
+		return false;
+	slot = take_free_slot(MyDatabaseId, WH_SLOT_RUNNING, 0);
+	if (slot == WH_SLOT_NONE)
 		return false;
 	(void) attach(slot, WH_SLOT_RUNNING);
 	if (!registered)

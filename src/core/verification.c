@@ -9,7 +9,7 @@
 #include <openssl/crypto.h>
 
 #include "core/encoding.h"
-#include "core/http_signature.h"
+#include "core/http_verification.h"
 
 #define SIGNATURES_MAX 16		/* looked at in one header: one costs Ed25519 a look at the body */
 #define PREFIXES_MAX 4			/* of triples looked at */

@@ -3,6 +3,7 @@
  * not verify.
  */
 #include "core/http_signature.h"
+#include "core/http_verification.h"
 
 #include "tap.h"
 
