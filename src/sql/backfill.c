@@ -374,7 +374,7 @@ read_arguments(FunctionCallInfo fcinfo, WhBackfill *backfill)
 		wh_refuse("relation", "must not be NULL");
 	backfill->relid = PG_GETARG_OID(0);
 	backfill->endpoint_id = *wh_uuid_argument(fcinfo, 1, "endpoint_id");
-	backfill->resource = PG_ARGISNULL(2) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(2));
+	backfill->resource = wh_given_text(fcinfo, 2);
 	if (PG_ARGISNULL(3) || PG_GETARG_INT32(3) < 1 || PG_GETARG_INT32(3) > BATCH_MAX)
 		wh_refuse("batch_size", psprintf("must be from 1 to %d", BATCH_MAX));
 	backfill->batch_size = PG_GETARG_INT32(3);

@@ -89,7 +89,7 @@ wh_sql_register_endpoint(PG_FUNCTION_ARGS)
 	wh_options_judge(&options);
 	secrets = wh_secrets_for_schemes(
 		wh_schemes_argument(DatumGetArrayTypeP(options.values[OPTION_SIGNATURE_SCHEMES].value)),
-		PG_ARGISNULL(SECRET) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(SECRET)));
+		wh_given_text(fcinfo, SECRET));
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");

@@ -108,11 +108,8 @@ wh_sql_disable_endpoint(PG_FUNCTION_ARGS)
 {
 	pg_uuid_t  *endpoint_id = wh_uuid_argument(fcinfo, 0, "endpoint_id");
 	WhLockedEndpoint endpoint;
-	char	   *reason;
+	char	   *reason = wh_required_text(fcinfo, 1, "reason");
 
-	if (PG_ARGISNULL(1))
-		wh_refuse("reason", "must not be NULL");
-	reason = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	SPI_connect();
 	endpoint = wh_lock_endpoint_row(endpoint_id);
 	set_state(endpoint_id, "disabled", reason);

@@ -11,8 +11,6 @@
 #include "sql/session.h"
 #include "utils/builtins.h"
 
-#define TENANT_ID_MAX 255		/* bytes */
-
 const char *
 wh_session_tenant(void)
 {
@@ -31,16 +29,15 @@ wh_tenant_named(const char *tenant_id)
 				 errdetail("The session is confined to one tenant by webhooks.tenant_id.")));
 	if (tenant_id == NULL)
 		tenant_id = own ? own : "";
-	if (strlen(tenant_id) > TENANT_ID_MAX)
-		wh_refuse("tenant_id", psprintf("must have at most %d bytes", TENANT_ID_MAX));
+	if (strlen(tenant_id) > WH_TENANT_ID_MAX)
+		wh_refuse("tenant_id", psprintf("must have at most %d bytes", WH_TENANT_ID_MAX));
 	return pstrdup(tenant_id);
 }
 
 char *
 wh_tenant_named_by(FunctionCallInfo fcinfo, int number)
 {
-	return wh_tenant_named(PG_ARGISNULL(number) ? NULL :
-						   text_to_cstring(PG_GETARG_TEXT_PP(number)));
+	return wh_tenant_named(wh_given_text(fcinfo, number));
 }
 
 void
@@ -57,6 +54,22 @@ wh_refuse_unknown(const char *what, const pg_uuid_t *id)
 	ereport(ERROR,
 			(errcode(ERRCODE_NO_DATA_FOUND),
 			 errmsg("%s %s does not exist", what, wh_uuid_text(id))));
+}
+
+char *
+wh_given_text(FunctionCallInfo fcinfo, int number)
+{
+	return PG_ARGISNULL(number) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(number));
+}
+
+char *
+wh_required_text(FunctionCallInfo fcinfo, int number, const char *name)
+{
+	char	   *text = wh_given_text(fcinfo, number);
+
+	if (text == NULL)
+		wh_refuse(name, "must not be NULL");
+	return text;
 }
 
 pg_uuid_t *

@@ -9,6 +9,8 @@
 #include "fmgr.h"
 #include "utils/uuid.h"
 
+#define WH_TENANT_ID_MAX 255	/* bytes */
+
 /* The tenant that webhooks.tenant_id confines the session to; NULL when it does not. */
 extern const char *wh_session_tenant(void);
 
@@ -26,6 +28,12 @@ extern void wh_refuse(const char *argument, const char *rule) pg_attribute_noret
 
 /* Raises P0002: "<what> <id> does not exist". */
 extern void wh_refuse_unknown(const char *what, const pg_uuid_t *id) pg_attribute_noreturn();
+
+/* The text argument; NULL when it is. */
+extern char *wh_given_text(FunctionCallInfo fcinfo, int number);
+
+/* The same, or an error naming it when it is NULL. */
+extern char *wh_required_text(FunctionCallInfo fcinfo, int number, const char *name);
 
 /* The uuid argument, or an error naming it when it is NULL. */
 extern pg_uuid_t *wh_uuid_argument(FunctionCallInfo fcinfo, int number, const char *name);

@@ -88,8 +88,8 @@ wh_sql_add_signing_key(PG_FUNCTION_ARGS)
 {
 	char	   *key_id = key_id_argument(fcinfo);
 	char	   *tenant_id = wh_tenant_named_by(fcinfo, 2);
-	char	   *given = PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1));
-	WhSecrets	secrets = wh_secrets_for_schemes(WH_SCHEME_BIT(WH_SCHEME_V1), given);
+	WhSecrets	secrets = wh_secrets_for_schemes(WH_SCHEME_BIT(WH_SCHEME_V1),
+												 wh_given_text(fcinfo, 1));
 	char	   *secret = secrets.shared;
 	text	   *result = cstring_to_text(secret);
 	WhSealed	sealed = wh_secret_seal(secret, psprintf("signing_key %s %s", tenant_id, key_id));

@@ -115,8 +115,7 @@ wh_sql_rotate_secret(PG_FUNCTION_ARGS)
 	SPI_connect();
 	(void) wh_lock_endpoint(endpoint_id);
 	wh_refuse_target(endpoint_id);
-	secrets = wh_secrets_for_schemes(read_schemes(endpoint_id), PG_ARGISNULL(2) ? NULL :
-									 text_to_cstring(PG_GETARG_TEXT_PP(2)));
+	secrets = wh_secrets_for_schemes(read_schemes(endpoint_id), wh_given_text(fcinfo, 2));
 
 	/* one that already expires sooner keeps its time */
 	wh_execute("UPDATE webhooks.endpoint_secrets SET expires_at = least(expires_at, now() + $2)"

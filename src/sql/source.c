@@ -181,7 +181,7 @@ Datum
 wh_sql_add_source(PG_FUNCTION_ARGS)
 {
 	char	   *name = name_argument(fcinfo, 0, "name", SOURCE_NAME_MAX);
-	char	   *secret = PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1));
+	char	   *secret = wh_given_text(fcinfo, 1);
 	WhScheme	scheme = wh_scheme_argument(PG_ARGISNULL(2) ? "" :
 											text_to_cstring(PG_GETARG_TEXT_PP(2)));
 	char	   *tenant_id = wh_tenant_named_by(fcinfo, 5);

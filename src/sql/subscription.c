@@ -15,6 +15,7 @@
 #include "access/table.h"
 #include "catalog/pg_type.h"
 #include "core/event_type.h"
+#include "sql/session.h"
 #include "sql/subscription.h"
 #include "tables.h"
 #include "utils/array.h"
@@ -26,7 +27,6 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
-#define TENANT_ID_MAX 256		/* with the NUL */
 #define ENDPOINTS_CACHED_MAX 100000 /* with more than that, a further tenant makes all others go */
 #define MATCHED_MAX 200000		/* takers of all types; past that they are found anew */
 
@@ -47,7 +47,7 @@ typedef struct ExactPattern
 
 typedef struct Tenant
 {
-	char		tenant_id[TENANT_ID_MAX];	/* hash key: first */
+	char		tenant_id[WH_TENANT_ID_MAX + 1];	/* hash key: first */
 	int			count;
 	Subscription *items;
 	int			exact_count;
@@ -121,8 +121,8 @@ start_afresh(void)
 	cached = 0;
 	forget_matches();
 	tenants = create_hash("webhooks tenants",
-						  (HASHCTL) {.keysize = TENANT_ID_MAX, .entrysize = sizeof(Tenant),
-						  .hcxt = tenants_context}, HASH_STRINGS);
+						  (HASHCTL) {.keysize = WH_TENANT_ID_MAX + 1,
+						  .entrysize = sizeof(Tenant), .hcxt = tenants_context}, HASH_STRINGS);
 }
 
 static WhOrdering
@@ -266,7 +266,7 @@ find_tenant(const char *tenant_id)
 
 	/* entered when complete: an error on the way must not leave half of it */
 	load(tenant_id, &loaded);
-	strlcpy(loaded.tenant_id, tenant_id, TENANT_ID_MAX);
+	strlcpy(loaded.tenant_id, tenant_id, sizeof(loaded.tenant_id));
 	tenant = hash_search(tenants, tenant_id, HASH_ENTER, NULL);
 	*tenant = loaded;
 	cached += loaded.count + 1;
