@@ -10,7 +10,6 @@
 #include "core/id.h"
 #include "id.h"
 #include "shmem.h"
-#include "utils/timestamp.h"
 
 /* Asked for in bulk: a call to the system's source costs more than an id may. */
 static uint64

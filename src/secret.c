@@ -10,7 +10,6 @@
 #include "key_source.h"
 #include "miscadmin.h"
 #include "secret.h"
-#include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 #define READ_AGAIN_S 10			/* after keys could not be had, or one was not among them */

@@ -26,7 +26,6 @@
 #include "sql/order.h"
 #include "storage/lmgr.h"
 #include "tcop/pquery.h"
-#include "utils/builtins.h"
 
 /* Fewer than the orders that a transaction may lock one by one. */
 #define BATCH_MAX 150

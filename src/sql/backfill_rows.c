@@ -6,7 +6,6 @@
 
 #include "access/table.h"
 #include "catalog/pg_type.h"
-#include "executor/spi.h"
 #include "miscadmin.h"
 #include "sql/backfill.h"
 #include "tables.h"

@@ -3,11 +3,11 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "sql/delivery.h"
-#include "utils/builtins.h"
-#include "utils/timestamp.h"
+#include "sql/session.h"
 #include "wake.h"
 
 void

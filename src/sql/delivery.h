@@ -6,7 +6,6 @@
 
 #include "postgres.h"
 
-#include "sql/session.h"
 #include "utils/uuid.h"
 
 /*

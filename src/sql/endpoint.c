@@ -10,7 +10,6 @@
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "id.h"
-#include "sql/endpoint_secret.h"
 #include "sql/options.h"
 #include "sql/scheme.h"
 #include "sql/session.h"

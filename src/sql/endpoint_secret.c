@@ -8,7 +8,6 @@
 #include "secret.h"
 #include "sql/endpoint_secret.h"
 #include "sql/session.h"
-#include "utils/builtins.h"
 
 void
 wh_endpoint_secret_add(const pg_uuid_t *endpoint_id, const char *kind, const char *secret)

@@ -13,7 +13,6 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
-#include "utils/timestamp.h"
 
 #define IS_SENT_NOTHING \
 	"A disabled endpoint is sent nothing; enable_endpoint takes it back into service."

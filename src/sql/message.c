@@ -9,7 +9,6 @@
 #include "sql/message.h"
 #include "sql/options.h"
 #include "sql/session.h"
-#include "utils/builtins.h"
 #include "utils/numeric.h"
 
 WhBytes

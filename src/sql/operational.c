@@ -12,20 +12,17 @@
 #include "postgres.h"
 
 #include "commands/async.h"
-#include "executor/spi.h"
 #include "fmgr.h"
 #include "id.h"
 #include "mb/pg_wchar.h"
 #include "sql/event.h"
 #include "sql/guard.h"
 #include "sql/operational.h"
-#include "sql/session.h"
 #include "sql/subscription.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/json.h"
 #include "utils/jsonb.h"
-#include "utils/timestamp.h"
 
 #define CHANNEL "webhooks"
 #define NOTIFIED_TEXT_MAX 255	/* bytes of a value, so that all fit into a notification */

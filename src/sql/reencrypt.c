@@ -9,7 +9,6 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "key_source.h"
-#include "lib/stringinfo.h"
 #include "secret.h"
 #include "sql/session.h"
 #include "utils/builtins.h"

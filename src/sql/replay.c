@@ -4,12 +4,11 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "sql/delivery.h"
 #include "sql/session.h"
-#include "utils/builtins.h"
-#include "utils/timestamp.h"
 #include "wake.h"
 
 PG_FUNCTION_INFO_V1(wh_sql_replay_delivery);
