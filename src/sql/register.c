@@ -91,9 +91,7 @@ wh_sql_retire_event_type(PG_FUNCTION_ARGS)
 
 	scope = wh_owner_begin("event_types");
 	if (wh_owner_execute(&retire_type_statement, &value, NULL) == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_NO_DATA_FOUND),
-				 errmsg("event type \"%s\" does not exist", name)));
+		wh_refuse_unknown_name("event type", name);
 	wh_owner_end(&scope);
 	PG_RETURN_VOID();
 }

@@ -56,6 +56,14 @@ wh_refuse_unknown(const char *what, const pg_uuid_t *id)
 			 errmsg("%s %s does not exist", what, wh_uuid_text(id))));
 }
 
+void
+wh_refuse_unknown_name(const char *what, const char *name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_NO_DATA_FOUND),
+			 errmsg("%s \"%s\" does not exist", what, name)));
+}
+
 char *
 wh_given_text(FunctionCallInfo fcinfo, int number)
 {

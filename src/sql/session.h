@@ -29,6 +29,9 @@ extern void wh_refuse(const char *argument, const char *rule) pg_attribute_noret
 /* Raises P0002: "<what> <id> does not exist". */
 extern void wh_refuse_unknown(const char *what, const pg_uuid_t *id) pg_attribute_noreturn();
 
+/* The same of what has a name: "<what> "<name>" does not exist". */
+extern void wh_refuse_unknown_name(const char *what, const char *name) pg_attribute_noreturn();
+
 /* The text argument; NULL when it is. */
 extern char *wh_given_text(FunctionCallInfo fcinfo, int number);
 

@@ -25,16 +25,6 @@
 PG_FUNCTION_INFO_V1(wh_sql_add_signing_key);
 PG_FUNCTION_INFO_V1(wh_sql_retire_signing_key);
 
-static void refuse_unknown(const char *key_id) pg_attribute_noreturn();
-
-static void
-refuse_unknown(const char *key_id)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_NO_DATA_FOUND),
-			 errmsg("signing key \"%s\" does not exist", key_id)));
-}
-
 /* Below the executor: dispatch_to_urls runs as its caller, who may not read the table. */
 void
 wh_signing_key_check(const char *tenant_id, const char *key_id)
@@ -62,7 +52,7 @@ wh_signing_key_check(const char *tenant_id, const char *key_id)
 	table_close(rel, AccessShareLock);
 
 	if (!found)
-		refuse_unknown(key_id);
+		wh_refuse_unknown_name("signing key", key_id);
 	if (!active)
 		wh_refuse("signing_key_id", psprintf("names a retired key: \"%s\"", key_id));
 }
@@ -124,7 +114,7 @@ wh_sql_retire_signing_key(PG_FUNCTION_ARGS)
 	SPI_connect();
 	if (wh_execute("UPDATE webhooks.signing_keys SET retired_at = coalesce(retired_at, now())"
 				   " WHERE tenant_id = $1 AND key_id = $2", lengthof(arguments), arguments) == 0)
-		refuse_unknown(key_id);
+		wh_refuse_unknown_name("signing key", key_id);
 	SPI_finish();
 	PG_RETURN_VOID();
 }

@@ -38,14 +38,6 @@ secret_owner(const char *name)
 	return psprintf("source %s", name);
 }
 
-static void
-refuse_unknown(const char *name)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_NO_DATA_FOUND),
-			 errmsg("source \"%s\" does not exist", name)));
-}
-
 
 /* ---- reading ---- */
 
@@ -117,7 +109,7 @@ wh_source_read(const char *tenant_id, const char *name)
 	HeapTuple	tuple = systable_getnext(scan);
 
 	if (tuple == NULL)
-		refuse_unknown(name);
+		wh_refuse_unknown_name("source", name);
 	read_source(&source, tuple, RelationGetDescr(rel));
 	systable_endscan(scan);
 	UnregisterSnapshot(snapshot);
@@ -226,7 +218,7 @@ wh_sql_remove_source(PG_FUNCTION_ARGS)
 	SPI_connect();
 	if (wh_execute("DELETE FROM webhooks.sources WHERE tenant_id = $1 AND name = $2",
 				   2, arguments) == 0)
-		refuse_unknown(name);
+		wh_refuse_unknown_name("source", name);
 	wh_execute("DELETE FROM webhooks.source_handlers WHERE tenant_id = $1 AND source = $2",
 			   2, arguments);
 	SPI_finish();
@@ -259,7 +251,7 @@ lock_source(const WhArgument *key, const char *name)
 {
 	if (wh_execute("SELECT FROM webhooks.sources WHERE tenant_id = $1 AND name = $2 FOR UPDATE",
 				   2, key) == 0)
-		refuse_unknown(name);
+		wh_refuse_unknown_name("source", name);
 }
 
 Datum
