@@ -21,6 +21,7 @@
 #include "utils/timestamp.h"
 #include "worker/delivery.h"
 #include "worker/reader.h"
+#include "worker/statement.h"
 
 #define UNIX_EPOCH_US ((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
 #define BEFORE_CONTENT_TYPE "Content-Type: "
