@@ -1,10 +1,9 @@
 -- What each level of grant_access reaches, function by function and table by table; tried out, not looked up.
-\pset format unaligned
-\pset tuples_only on
-\pset fieldsep ' -> '
-\pset null NULL
+\getenv tree PG_ABS_SRCDIR
+\set begin :tree /test/lib/regress.sql
+\i :begin
 -- What a statement comes to; whatever it did is undone.
-CREATE FUNCTION tried(statement text) RETURNS text LANGUAGE plpgsql AS $$
+CREATE FUNCTION undone(statement text) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
 	EXECUTE statement;
 	RAISE EXCEPTION USING ERRCODE = 'ZZ000';
@@ -33,10 +32,10 @@ WHERE c.relnamespace = 'webhooks'::regnamespace AND c.relkind IN ('r', 'p', 'v',
 	AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = c.oid AND attname = 'secret');
 
 -- Granting.
-SELECT tried(format('SELECT webhooks.grant_access(%s, %s)', r, l))
+SELECT undone(format('SELECT webhooks.grant_access(%s, %s)', r, l))
 FROM unnest(ARRAY['NULL', '0', $$'regress_webhooks_missing'$$, $$'public'$$, $$'regress_webhooks_nobody'$$, $$'regress_webhooks_nobody'$$, $$'regress_webhooks_nobody'$$],
 	ARRAY[$$'observe'$$, $$'observe'$$, $$'observe'$$, $$'observe'$$, 'NULL', $$'Manage'$$, $$'owner'$$]) t(r, l);
-SELECT tried('SELECT webhooks.revoke_access(NULL)'), tried($$SELECT webhooks.revoke_access('regress_webhooks_missing')$$);
+SELECT undone('SELECT webhooks.revoke_access(NULL)'), undone($$SELECT webhooks.revoke_access('regress_webhooks_missing')$$);
 SELECT count(webhooks.grant_access(r::regrole, replace(r, 'regress_webhooks_', '')))
 FROM unnest('{regress_webhooks_dispatch,regress_webhooks_observe,regress_webhooks_manage}'::text[]) r;
 
@@ -80,7 +79,7 @@ GRANT SELECT ON tests.levels TO PUBLIC;
 -- one's own; what nobody can do (inherit from a partitioned table, refer to one without a key) is refused for that first.
 CREATE FUNCTION surprises(levels text[]) RETURNS TABLE (statement text, result text) LANGUAGE sql AS $$
 	SELECT t.statement, t.result
-	FROM (SELECT *, tried(statement) AS result FROM tests.tries) t
+	FROM (SELECT *, undone(statement) AS result FROM tests.tries) t
 	WHERE (t.result !~ '^(42501 (permission denied|must be owner|must be superuser)|42809 cannot inherit from partition|42704 there is no primary key)') <> (
 		(t.read OR NOT t.relation) AND EXISTS (
 			SELECT FROM tests.levels a
@@ -97,12 +96,12 @@ SET ROLE regress_webhooks_manage;
 SELECT * FROM surprises('{dispatch,observe,manage}');
 RESET ROLE;
 -- the owner is refused nothing
-SELECT count(*) FROM tests.tries WHERE NOT relation AND tried(statement) LIKE '42501%';
+SELECT count(*) FROM tests.tries WHERE NOT relation AND undone(statement) LIKE '42501%';
 
 -- Not even an observer reads secrets, under whatever name.
 SET ROLE regress_webhooks_manage;
-SELECT tried('SELECT authorization_header FROM webhooks.events'), tried('SELECT e FROM webhooks.events e');
-SELECT tried('SELECT count(secret) FROM webhooks.endpoint_secrets');
+SELECT undone('SELECT authorization_header FROM webhooks.events'), undone('SELECT e FROM webhooks.events e');
+SELECT undone('SELECT count(secret) FROM webhooks.endpoint_secrets');
 RESET ROLE;
 GRANT SELECT ON webhooks.endpoint_secrets TO regress_webhooks_manage;
 SELECT count(webhooks.register_endpoint('https://localhost:9/'));
@@ -120,8 +119,8 @@ RESET ROLE;
 
 -- Only the owner grants, whatever else one may do.
 SET ROLE regress_webhooks_manage;
-SELECT tried($$SELECT webhooks.grant_access('regress_webhooks_nobody', 'observe')$$), tried($$SELECT webhooks.revoke_access('regress_webhooks_observe')$$);
-SELECT tried('SELECT webhooks.maintain()');
+SELECT undone($$SELECT webhooks.grant_access('regress_webhooks_nobody', 'observe')$$), undone($$SELECT webhooks.revoke_access('regress_webhooks_observe')$$);
+SELECT undone('SELECT webhooks.maintain()');
 RESET ROLE;
 
 -- Revoking takes all of it; then nothing is left that would keep the role from being dropped.
@@ -134,14 +133,14 @@ DROP ROLE regress_webhooks_manage, "regress_webhooks ""; DROP";
 SET ROLE regress_webhooks_observe;
 SELECT * FROM surprises('{observe}');
 RESET ROLE;
-SELECT tried('DROP ROLE regress_webhooks_dispatch') LIKE '2BP01 role % cannot be dropped because some objects depend on it';
+SELECT undone('DROP ROLE regress_webhooks_dispatch') LIKE '2BP01 role % cannot be dropped because some objects depend on it';
 DROP OWNED BY regress_webhooks_dispatch, regress_webhooks_observe;
 DROP ROLE regress_webhooks_dispatch, regress_webhooks_observe, regress_webhooks_nobody;
 SELECT oid::regprocedure FROM pg_proc, aclexplode(proacl) a WHERE pronamespace = 'webhooks'::regnamespace AND a.grantee <> proowner;
 SELECT oid::regclass FROM pg_class, aclexplode(relacl) a WHERE relnamespace = 'webhooks'::regnamespace AND a.grantee <> relowner;
 
-TRUNCATE webhooks.endpoints, webhooks.endpoint_secrets, webhooks.endpoint_health, webhooks.events, webhooks.queue, webhooks.attempts, webhooks.dead_letters;
+CALL leave_nothing();
 SET client_min_messages = warning;
 DROP SCHEMA tests CASCADE;
 DROP FUNCTION surprises(text[]);
-DROP FUNCTION tried(text);
+DROP FUNCTION undone(text);

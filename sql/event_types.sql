@@ -1,15 +1,7 @@
 -- Which event types are taken, and which endpoints a type goes to: patterns end at a dot.
-\pset format unaligned
-\pset tuples_only on
-\pset fieldsep ' -> '
-CREATE FUNCTION tried(statement text) RETURNS text LANGUAGE plpgsql AS $$
-BEGIN
-	EXECUTE statement;
-	RETURN 'ok';
-EXCEPTION WHEN OTHERS THEN
-	RETURN SQLSTATE || ' ' || regexp_replace(SQLERRM, '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}', '<id>', 'g');
-END
-$$;
+\getenv tree PG_ABS_SRCDIR
+\set begin :tree /test/lib/regress.sql
+\i :begin
 CREATE FUNCTION receivers(event_type text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
 	event uuid := webhooks.dispatch(event_type, '{}');
@@ -42,6 +34,5 @@ SELECT to_json(left(t, 40)), left(to_json(tried(format('SELECT webhooks.dispatch
 ]) t;
 SELECT tried('SELECT webhooks.dispatch(NULL, ''{}'')');
 
-TRUNCATE webhooks.endpoints, webhooks.endpoint_secrets, webhooks.events, webhooks.queue, webhooks.attempts, webhooks.dead_letters;
+CALL leave_nothing();
 DROP FUNCTION receivers(text);
-DROP FUNCTION tried(text);
