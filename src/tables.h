@@ -76,6 +76,12 @@ enum
 extern Oid	wh_table(const char *name);
 
 /*
+ * The partition of a table that holds key. Raises an error when there is none. It stays the one as long
+ * as a lock on it is held.
+ */
+extern Oid	wh_find_partition(Relation parent, Datum key);
+
+/*
  * The partition of a table that holds key, locked, by the bounds as they are once the lock is held.
  * Raises an error when there is none.
  */
@@ -88,10 +94,10 @@ extern Relation wh_open_partition(Relation parent, Datum key, LOCKMODE lockmode)
  */
 typedef struct WhInserter WhInserter;
 
-/* The relation stays open, and the caller's to close. */
+/* In the current context. The relation stays open, and the caller's to close. */
 extern WhInserter *wh_inserter_open(Relation rel);
 
-/* Begins a row, all its columns NULL. Their values must stay until the inserter is closed. */
+/* Begins a row, all its columns NULL. Their values must stay until it is flushed. */
 extern void wh_inserter_row(WhInserter *inserter);
 extern void wh_inserter_set(WhInserter *inserter, int column, Datum datum);
 
@@ -99,6 +105,9 @@ extern void wh_inserter_set(WhInserter *inserter, int column, Datum datum);
 extern void wh_inserter_set_text(WhInserter *inserter, int column, const char *text);
 
 /* Inserts what is not inserted yet. */
+extern void wh_inserter_flush(WhInserter *inserter);
+
+/* The same, and frees it. */
 extern void wh_inserter_close(WhInserter *inserter);
 
 #endif

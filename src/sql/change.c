@@ -18,7 +18,7 @@
 #include "utils/memutils.h"
 #include "utils/tuplestore.h"
 
-#define BATCH_BYTES (4 * 1024 * 1024)	/* of events not written yet */
+#define BATCH_BYTES (256 * 1024)	/* of events not written yet: no more than stay in a cache */
 
 PG_FUNCTION_INFO_V1(wh_sql_emit_change);
 
@@ -130,14 +130,14 @@ is_wanted(Emitter *emitter, WhChangeKind kind)
 /* ---- events ---- */
 
 static Emitter *
-begin(WhWatch *watch)
+begin(WhWatch *watch, Size batch_bytes)
 {
 	Emitter    *emitter = palloc0(sizeof(Emitter));
 
 	emitter->watch = watch;
 	emitter->context = CurrentMemoryContext;
-	emitter->batch = AllocSetContextCreate(CurrentMemoryContext, "webhooks events",
-										   ALLOCSET_DEFAULT_SIZES);
+	emitter->batch = AllocSetContextCreate(CurrentMemoryContext, "webhooks events", batch_bytes,
+										   ALLOCSET_DEFAULT_INITSIZE, ALLOCSET_DEFAULT_MAXSIZE);
 	emitter->differing = palloc(watch->column_count * sizeof(bool));
 	return emitter;
 }
@@ -393,11 +393,16 @@ wh_sql_emit_change(PG_FUNCTION_ARGS)
 					  "Call webhooks.watch, which makes the triggers.");
 	check_firing(data);
 
-	emitter = begin(wh_watch_of(data->tg_relation, data->tg_trigger));
 	if (TRIGGER_FIRED_FOR_ROW(data->tg_event))
+	{
+		emitter = begin(wh_watch_of(data->tg_relation, data->tg_trigger), 0);
 		emit_for_row(emitter, data);
+	}
 	else
+	{
+		emitter = begin(wh_watch_of(data->tg_relation, data->tg_trigger), BATCH_BYTES);
 		emit_for_statement(emitter, data);
+	}
 	end(emitter);
 	return PointerGetDatum(NULL);
 }

@@ -19,6 +19,7 @@
 #include "tables.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
 #include "wake.h"
 
 struct WhDispatcher
@@ -59,33 +60,49 @@ close_partition(WhDispatcher *dispatcher)
 static WhInserter *
 event_inserter(WhDispatcher *dispatcher, const pg_uuid_t *event_id)
 {
-	Relation	partition = wh_open_partition(dispatcher->events, UUIDPGetDatum(event_id),
-											  RowExclusiveLock);
+	Datum		key = UUIDPGetDatum(event_id);
+	MemoryContext before;
 
-	if (partition == dispatcher->partition)
-	{
-		table_close(partition, NoLock);
+	if (dispatcher->partition &&
+		RelationGetRelid(dispatcher->partition) == wh_find_partition(dispatcher->events, key))
 		return dispatcher->event_inserter;
-	}
 	close_partition(dispatcher);
-	dispatcher->partition = partition;
-	dispatcher->event_inserter = wh_inserter_open(partition);
+	before = MemoryContextSwitchTo(dispatcher->content.context);
+	dispatcher->partition = wh_open_partition(dispatcher->events, key, RowExclusiveLock);
+	dispatcher->event_inserter = wh_inserter_open(dispatcher->partition);
+	MemoryContextSwitchTo(before);
 	return dispatcher->event_inserter;
+}
+
+static WhInserter *
+queue_inserter(WhDispatcher *dispatcher)
+{
+	MemoryContext before;
+
+	if (dispatcher->queue_inserter == NULL)
+	{
+		before = MemoryContextSwitchTo(dispatcher->content.context);
+		dispatcher->queue_inserter = wh_inserter_open(dispatcher->queue);
+		MemoryContextSwitchTo(before);
+	}
+	return dispatcher->queue_inserter;
 }
 
 void
 wh_dispatch_flush(WhDispatcher *dispatcher)
 {
-	close_partition(dispatcher);
+	if (dispatcher->partition)
+		wh_inserter_flush(dispatcher->event_inserter);
 	if (dispatcher->queue_inserter)
-		wh_inserter_close(dispatcher->queue_inserter);
-	dispatcher->queue_inserter = NULL;
+		wh_inserter_flush(dispatcher->queue_inserter);
 }
 
 void
 wh_dispatch_end(WhDispatcher *dispatcher)
 {
-	wh_dispatch_flush(dispatcher);
+	close_partition(dispatcher);
+	if (dispatcher->queue_inserter)
+		wh_inserter_close(dispatcher->queue_inserter);
 	table_close(dispatcher->queue, NoLock);
 	table_close(dispatcher->events, NoLock);
 	if (dispatcher->content.scratch)
@@ -198,11 +215,8 @@ enqueue(WhDispatcher *dispatcher, const StampedEvent *stamped, const WhSubscribe
 	WhWake		wake = {
 		.due_at = stamped->due_at, .tenant = wh_tenant_hash(stamped->event->tenant_id)
 	};
-	WhInserter *inserter;
+	WhInserter *inserter = queue_inserter(dispatcher);
 
-	if (dispatcher->queue_inserter == NULL)
-		dispatcher->queue_inserter = wh_inserter_open(dispatcher->queue);
-	inserter = dispatcher->queue_inserter;
 	for (int i = 0; i < count; i++)
 	{
 		const pg_uuid_t *endpoint_id = &subscribers[i].endpoint_id;

@@ -73,6 +73,7 @@ static MemoryContext tenants_context = NULL;
 static MemoryContext matches_context = NULL;
 static HTAB *tenants = NULL;	/* of Tenant; NULL: nothing cached */
 static HTAB *matches = NULL;	/* of Match; NULL: the same */
+static const Match *latest = NULL;	/* what was asked for the last time; NULL: not there any more */
 static int	cached = 0;			/* endpoints, and tenants without any */
 static int	matched = 0;		/* takers, and types without any */
 static bool stale = false;
@@ -94,6 +95,7 @@ create_hash(const char *name, HASHCTL ctl, int flags)
 static void
 forget_matches(void)
 {
+	latest = NULL;
 	matches = NULL;				/* until it is there again */
 	MemoryContextReset(matches_context);
 	matched = 0;
@@ -253,7 +255,6 @@ find_tenant(const char *tenant_id)
 	Tenant	   *tenant;
 	Tenant		loaded;
 
-	AcceptInvalidationMessages();
 	if (tenants == NULL || matches == NULL || stale)
 		start_afresh();
 	tenant = hash_search(tenants, tenant_id, HASH_FIND, NULL);
@@ -335,35 +336,45 @@ find_takers(const Tenant *tenant, const char *event_type, WhSubscriber **takers)
 	return count;
 }
 
-int
-wh_subscribers(const char *tenant_id, const char *event_type, const WhSubscriber **subscribers)
+static const Match *
+find_match(const char *tenant_id, const char *event_type)
 {
 	const Tenant *tenant = find_tenant(tenant_id);
 	MatchKey	key;
 	Match	   *match;
+	MemoryContext before;
+	WhSubscriber *takers;
+	int			count;
 
 	memset(&key, 0, sizeof(key));
 	key.tenant = tenant;
 	strlcpy(key.event_type, event_type, sizeof(key.event_type));
 	match = hash_search(matches, &key, HASH_FIND, NULL);
-	if (match == NULL)
-	{
-		MemoryContext before;
-		WhSubscriber *takers;
-		int			count;
+	if (match)
+		return match;
 
-		if (matched > MATCHED_MAX)
-			forget_matches();
-		before = MemoryContextSwitchTo(matches_context);
-		count = find_takers(tenant, event_type, &takers);
-		match = hash_search(matches, &key, HASH_ENTER, NULL);
-		match->count = count;
-		match->subscribers = takers;
-		matched += count + 1;
-		MemoryContextSwitchTo(before);
-	}
-	*subscribers = match->subscribers;
-	return match->count;
+	if (matched > MATCHED_MAX)
+		forget_matches();
+	before = MemoryContextSwitchTo(matches_context);
+	count = find_takers(tenant, event_type, &takers);
+	match = hash_search(matches, &key, HASH_ENTER, NULL);
+	match->count = count;
+	match->subscribers = takers;
+	matched += count + 1;
+	MemoryContextSwitchTo(before);
+	return match;
+}
+
+int
+wh_subscribers(const char *tenant_id, const char *event_type, const WhSubscriber **subscribers)
+{
+	/* mostly it is the same once more, which costs less to see than to find */
+	AcceptInvalidationMessages();
+	if (latest == NULL || stale || strcmp(latest->key.event_type, event_type) != 0 ||
+		strcmp(latest->key.tenant->tenant_id, tenant_id) != 0)
+		latest = find_match(tenant_id, event_type);
+	*subscribers = latest->subscribers;
+	return latest->count;
 }
 
 /* Read anew each time: who names endpoints names few, and their tenant may have very many. */

@@ -320,16 +320,13 @@ insert_attempts(Record *record)
 	for (int i = 0; i < record->count; i++)
 	{
 		WhDelivery *d = record->results[i];
-		Relation	partition = wh_open_partition(parent, TimestampTzGetDatum(d->attempted_at),
-												  RowExclusiveLock);
+		Datum		key = TimestampTzGetDatum(d->attempted_at);
 
-		if (partition == current)
-			table_close(partition, NoLock);	/* open already */
-		else
+		if (current == NULL || RelationGetRelid(current) != wh_find_partition(parent, key))
 		{
 			finish_partition(inserter, current);
-			current = partition;
-			inserter = wh_inserter_open(partition);
+			current = wh_open_partition(parent, key, RowExclusiveLock);
+			inserter = wh_inserter_open(current);
 		}
 		insert_attempt(inserter, d);
 	}
