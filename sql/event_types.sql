@@ -29,7 +29,7 @@ SELECT count(*), count(DISTINCT endpoint_id) FROM webhooks.queue WHERE event_id 
 SELECT t, length(t), tried(format('SELECT webhooks.dispatch(%L, ''{}'')', t)) FROM unnest(ARRAY[
 	'a', 'A-1_b.C', '0', '-', repeat('a', 128)
 ]) t;
-SELECT to_json(left(t, 40)), left(to_json(tried(format('SELECT webhooks.dispatch(%L, ''{}'')', t)))::text, 70) FROM unnest(ARRAY[
+SELECT to_json(left(t, 40)), to_json(split_part(tried(format('SELECT webhooks.dispatch(%L, ''{}'')', t)), ' | ', 1)) FROM unnest(ARRAY[
 	'', '.', 'a.', '.a', 'a..b', '*', 'a.*', 'a b', 'a/b', 'a"b', E'a\nb', 'é', 'a,b', 'a:b', ' a', 'a ', repeat('a', 129), repeat('a.', 64) || 'a'
 ]) t;
 SELECT tried('SELECT webhooks.dispatch(NULL, ''{}'')');

@@ -14,6 +14,8 @@
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
+#define REASON_MAX 10000		/* bytes */
+
 PG_FUNCTION_INFO_V1(wh_sql_pause_endpoint);
 PG_FUNCTION_INFO_V1(wh_sql_resume_endpoint);
 PG_FUNCTION_INFO_V1(wh_sql_disable_endpoint);
@@ -122,6 +124,8 @@ wh_sql_disable_endpoint(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(1))
 		wh_refuse("reason", "must not be NULL");
 	reason = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	if (reason[0] == '\0' || strlen(reason) > REASON_MAX)
+		wh_refuse("reason", psprintf("must have 1 to %d bytes", REASON_MAX));
 	SPI_connect();
 	endpoint = wh_lock_endpoint_row(endpoint_id);
 	set_state(endpoint_id, "disabled", reason);

@@ -7,6 +7,7 @@
 #include "postgres.h"
 
 #include "fmgr.h"
+#include "utils/array.h"
 #include "utils/uuid.h"
 
 /* The tenant that webhooks.tenant_id confines the session to; NULL when it does not. */
@@ -29,6 +30,12 @@ extern void wh_refuse_unknown(const char *what, const pg_uuid_t *id) pg_attribut
 
 /* The uuid argument, or an error naming it when it is NULL. */
 extern pg_uuid_t *wh_uuid_argument(FunctionCallInfo fcinfo, int number, const char *name);
+
+/*
+ * The number of elements of an array argument, and the elements. Raises 22023 when one is NULL, and
+ * for an array of arrays.
+ */
+extern int	wh_elements(const char *name, ArrayType *array, Datum **elements);
 
 typedef struct WhArgument
 {

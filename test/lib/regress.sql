@@ -21,8 +21,9 @@ CREATE OR REPLACE FUNCTION written() RETURNS bigint LANGUAGE sql AS $$
 	FROM pg_class WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = 'webhooks') AND relkind = 'r'
 $$;
 
--- What a statement comes to: its error with detail and hint, ids left out, and whether it came too late.
-CREATE OR REPLACE FUNCTION tried(statement text) RETURNS text LANGUAGE plpgsql AS $$
+-- What a statement comes to: its error with detail and hint, ids left out, and whether it came too late. What it does
+-- is undone unless it is kept.
+CREATE OR REPLACE FUNCTION tried(statement text, keep boolean DEFAULT true) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
 	before constant bigint := written();
 	said text;
@@ -30,8 +31,14 @@ DECLARE
 	hint text;
 BEGIN
 	EXECUTE statement;
+	IF NOT keep THEN
+		RAISE EXCEPTION USING ERRCODE = 'ZZ000';
+	END IF;
 	RETURN 'ok';
 EXCEPTION WHEN OTHERS THEN
+	IF SQLSTATE = 'ZZ000' THEN
+		RETURN 'ok';
+	END IF;
 	GET STACKED DIAGNOSTICS said = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
 	said := concat_ws(' | ', SQLSTATE || ' ' || said, 'detail: ' || nullif(detail, ''), 'hint: ' || nullif(hint, ''),
 		CASE WHEN written() > before THEN 'only after something was written' END);
