@@ -68,7 +68,7 @@ CALL webhooks.deliver_due();
 SELECT count(*), count(DISTINCT dead_at) FROM webhooks.dead_letters WHERE endpoint_id = :'once';
 SELECT dead_at AS dead_a FROM webhooks.dead_letters WHERE endpoint_id = :'once' AND event_id = :'a' \gset
 SELECT dead_at AS dead_b FROM webhooks.dead_letters WHERE endpoint_id = :'once' AND event_id = :'b' \gset
-SELECT webhooks.replay_failed(:'once', 'infinity'), webhooks.replay_failed(:'once', '-infinity', '2001-01-01'),
+SELECT webhooks.replay_failed(:'once', 'infinity', 'infinity'), webhooks.replay_failed(:'once', '-infinity', '2001-01-01'),
 	webhooks.replay_failed(:'once', :'dead_b'::timestamptz + interval '1 us'), webhooks.replay_failed(:'later', '-infinity');
 SELECT webhooks.replay_failed(:'once', :'dead_b');
 SELECT stands(:'a'), stands(:'b');

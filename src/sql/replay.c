@@ -160,6 +160,8 @@ wh_sql_replay_failed(PG_FUNCTION_ARGS)
 		wh_refuse("since", "must not be NULL");
 	if (PG_ARGISNULL(2))
 		wh_refuse("until", "must not be NULL");
+	if (PG_GETARG_TIMESTAMPTZ(1) > PG_GETARG_TIMESTAMPTZ(2))
+		wh_refuse("since", "must not be later than until");
 
 	SPI_connect();
 	target = lock_endpoint_row(endpoint_id);
