@@ -66,7 +66,8 @@ CREATE TABLE webhooks.endpoint_secrets (
 );
 CREATE INDEX endpoint_secrets_endpoint_id_idx ON webhooks.endpoint_secrets (endpoint_id);
 COMMENT ON TABLE webhooks.endpoint_secrets
-IS 'what requests are signed with: the current secret (expires_at is NULL) and, during a rotation''s overlap, older ones; and an endpoint''s other secrets';
+IS 'what requests are signed with: the current secret (expires_at is NULL) and, during a rotation''s overlap, older '
+	'ones; and an endpoint''s other secrets';
 COMMENT ON COLUMN webhooks.endpoint_secrets.encryption_key_id
 IS 'the key with which secret is encrypted; NULL: it is stored as it is';
 
@@ -79,8 +80,10 @@ CREATE TABLE webhooks.endpoint_health (
 	counted_from timestamptz
 );
 COMMENT ON TABLE webhooks.endpoint_health
-IS 'what workers remember of endpoints that fail; written when an endpoint begins or ceases to fail, not with each delivery';
-COMMENT ON COLUMN webhooks.endpoint_health.failing_since IS 'the first of nothing but failures; NULL: the last request succeeded';
+IS 'what workers remember of endpoints that fail; written when an endpoint begins or ceases to fail, not with each '
+	'delivery';
+COMMENT ON COLUMN webhooks.endpoint_health.failing_since
+IS 'the first of nothing but failures; NULL: the last request succeeded';
 COMMENT ON COLUMN webhooks.endpoint_health.alerted_at IS 'when webhooks.endpoint_failing was last raised';
 COMMENT ON COLUMN webhooks.endpoint_health.counted_from
 IS 'when it was last enabled: dead letters from before count no longer';
@@ -148,7 +151,8 @@ IS 'what was dispatched: once, however many endpoints get it; insert-only; parti
 
 COMMENT ON COLUMN webhooks.events.payload IS 'NULL for an event of dispatch_raw, which has a body';
 COMMENT ON COLUMN webhooks.events.body IS 'the very bytes that are sent, with content_type';
-COMMENT ON COLUMN webhooks.events.headers IS 'sent with each request, beside the endpoint''s; the value of Authorization is kept apart';
+COMMENT ON COLUMN webhooks.events.headers
+IS 'sent with each request, beside the endpoint''s; the value of Authorization is kept apart';
 COMMENT ON COLUMN webhooks.events.versions IS 'the payload as endpoints with an api_version get it, by version';
 
 CREATE TABLE webhooks.events_default PARTITION OF webhooks.events DEFAULT;
@@ -248,7 +252,8 @@ CREATE TABLE webhooks.sources (
 	created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
 	PRIMARY KEY (tenant_id, name)
 );
-COMMENT ON TABLE webhooks.sources IS 'who sends webhooks to this database, and how they are verified; holds their secrets';
+COMMENT ON TABLE webhooks.sources
+IS 'who sends webhooks to this database, and how they are verified; holds their secrets';
 COMMENT ON COLUMN webhooks.sources.encryption_key_id
 IS 'the key with which secret is encrypted; NULL: it is stored as it is';
 COMMENT ON COLUMN webhooks.sources.id_path
@@ -276,7 +281,8 @@ CREATE TABLE webhooks.inbox (
 	received_at timestamptz NOT NULL
 ) PARTITION BY RANGE (received_at);
 COMMENT ON TABLE webhooks.inbox
-IS 'messages received: each once, however often it came; insert-only; partitioned by day; kept for webhooks.inbox_retention';
+IS 'messages received: each once, however often it came; insert-only; partitioned by day; kept for '
+	'webhooks.inbox_retention';
 COMMENT ON COLUMN webhooks.inbox.headers
 IS 'their names in lower case; without those that hold credentials (Authorization, Proxy-Authorization, Cookie)';
 COMMENT ON COLUMN webhooks.inbox.body IS 'the very bytes that were signed';
@@ -361,7 +367,8 @@ IS 'the endpoints of this database that do not answer, and are sent nothing but 
 
 CREATE VIEW webhooks.endpoint_breakers AS SELECT * FROM webhooks.endpoint_breakers();
 COMMENT ON VIEW webhooks.endpoint_breakers
-IS 'the endpoints that do not answer, and are sent nothing but a probe now and then: open (until next_probe_at) or probing';
+IS 'the endpoints that do not answer, and are sent nothing but a probe now and then: open (until next_probe_at) or '
+	'probing';
 
 CREATE VIEW webhooks.deliveries WITH (security_invoker = true) AS
 SELECT d.delivery_id, d.event_id, d.endpoint_id,
@@ -423,7 +430,8 @@ SELECT a.attempted_at, ev.event_type, a.url, a.attempt, a.outcome, a.status_code
 FROM webhooks.attempts a
 LEFT JOIN webhooks.events ev ON ev.event_id = a.event_id;
 COMMENT ON VIEW webhooks.delivery_log
-IS 'one row an attempt, with its event type and the address it went to; ORDER BY attempted_at DESC for the newest first';
+IS 'one row an attempt, with its event type and the address it went to; ORDER BY attempted_at DESC for the newest '
+	'first';
 
 
 -- ---------------------------------------------------------------------------------------------------------------------
@@ -482,7 +490,8 @@ LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'wh_sql_update_endpoint';
 COMMENT ON FUNCTION webhooks.update_endpoint(uuid, text, text[], text, jsonpath, jsonb, text[], text, text,
 	interval[], text, interval, real, integer, text, text, text, jsonb, text[])
-IS 'changes the options that are not NULL, and puts those named in reset back to their defaults; queued deliveries follow at their next attempt';
+IS 'changes the options that are not NULL, and puts those named in reset back to their defaults; queued deliveries '
+	'follow at their next attempt';
 
 CREATE FUNCTION webhooks.pause_endpoint(endpoint_id uuid) RETURNS void
 LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -518,13 +527,15 @@ AS 'MODULE_PATHNAME', 'wh_sql_ping_endpoint';
 COMMENT ON FUNCTION webhooks.ping_endpoint(uuid)
 IS 'sends a webhooks.ping event to the endpoint alone, whatever it subscribed to; returns the event''s id';
 
-CREATE FUNCTION webhooks.exponential_backoff(initial interval, factor double precision, maximum interval, attempts integer)
+CREATE FUNCTION webhooks.exponential_backoff(
+	initial interval, factor double precision, maximum interval, attempts integer)
 RETURNS interval[] LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'wh_sql_exponential_backoff';
 COMMENT ON FUNCTION webhooks.exponential_backoff(interval, double precision, interval, integer)
-IS 'a retry_schedule for so many attempts: the first wait is initial, each further one factor times as long, none longer than maximum';
+IS 'a retry_schedule for so many attempts: the first wait is initial, each further one factor times as long, none '
+	'longer than maximum';
 
-CREATE FUNCTION webhooks.raise_operational(event_type text, tenant_id text, data jsonb, only_notify boolean) RETURNS void
-LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'wh_sql_raise_operational';
+CREATE FUNCTION webhooks.raise_operational(event_type text, tenant_id text, data jsonb, only_notify boolean)
+RETURNS void LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'wh_sql_raise_operational';
 COMMENT ON FUNCTION webhooks.raise_operational(text, text, jsonb, boolean)
 IS 'internal: sends an operational event to the endpoints of the tenant that name it, and notifies';
 
@@ -550,7 +561,8 @@ CREATE FUNCTION webhooks.secrets_encrypted() RETURNS boolean
 LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'wh_sql_secrets_encrypted';
 COMMENT ON FUNCTION webhooks.secrets_encrypted()
-IS 'whether a key is configured and every secret is encrypted but, perhaps, Authorization headers of events that were dispatched before';
+IS 'whether a key is configured and every secret is encrypted but, perhaps, Authorization headers of events that were '
+	'dispatched before';
 
 CREATE FUNCTION webhooks.public_key(endpoint_id uuid) RETURNS text
 LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -612,10 +624,11 @@ CREATE FUNCTION webhooks.dispatch_to_urls(
 	retry_schedule interval[] DEFAULT '{}') RETURNS uuid
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'wh_sql_dispatch_to_urls';
 COMMENT ON FUNCTION webhooks.dispatch_to_urls(text, jsonb, text[], jsonb, text, text, interval[])
-IS 'sends an event, once this transaction commits, to URLs that nobody registered, by default without a retry; returns its id';
+IS 'sends an event, once this transaction commits, to URLs that nobody registered, by default without a retry; '
+	'returns its id';
 
-CREATE FUNCTION webhooks.add_signing_key(key_id text, secret text DEFAULT NULL, tenant_id text DEFAULT NULL) RETURNS text
-LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+CREATE FUNCTION webhooks.add_signing_key(key_id text, secret text DEFAULT NULL, tenant_id text DEFAULT NULL)
+RETURNS text LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'wh_sql_add_signing_key';
 COMMENT ON FUNCTION webhooks.add_signing_key(text, text, text)
 IS 'adds a key that dispatch_to_urls can sign with, and returns its secret, which is shown here and never again';
@@ -721,7 +734,8 @@ CREATE FUNCTION webhooks.register_event_type(
 	validator regprocedure DEFAULT NULL) RETURNS void
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'wh_sql_register_event_type';
 COMMENT ON FUNCTION webhooks.register_event_type(text, text, jsonb, regprocedure)
-IS 'adds an event type to the catalog, or changes it; the validator (event_type text, payload jsonb) raises or returns false to refuse a payload';
+IS 'adds an event type to the catalog, or changes it; the validator (event_type text, payload jsonb) raises or '
+	'returns false to refuse a payload';
 
 CREATE FUNCTION webhooks.retire_event_type(name text) RETURNS void
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'wh_sql_retire_event_type';
@@ -731,7 +745,8 @@ IS 'from now on an enforced catalog refuses the event type';
 CREATE FUNCTION webhooks.register_api_version(version text, transform regprocedure) RETURNS void
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'wh_sql_register_api_version';
 COMMENT ON FUNCTION webhooks.register_api_version(text, regprocedure)
-IS 'a version in which endpoints may want payloads; the transform is (event_type text, payload jsonb), returns jsonb, and runs in dispatch as its user';
+IS 'a version in which endpoints may want payloads; the transform is (event_type text, payload jsonb), returns jsonb, '
+	'and runs in dispatch as its user';
 
 CREATE FUNCTION webhooks.catalog_changed() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'wh_sql_catalog_changed';
@@ -844,8 +859,10 @@ CREATE TABLE webhooks.backfills (
 	finished_at timestamptz,
 	PRIMARY KEY (relation, endpoint_id, resource)
 );
-COMMENT ON TABLE webhooks.backfills IS 'how far each backfill is: its next call goes on after last_key, or begins anew once finished';
-COMMENT ON COLUMN webhooks.backfills.last_key IS 'the primary key of the last row that is through, a column each as text';
+COMMENT ON TABLE webhooks.backfills
+IS 'how far each backfill is: its next call goes on after last_key, or begins anew once finished';
+COMMENT ON COLUMN webhooks.backfills.last_key
+IS 'the primary key of the last row that is through, a column each as text';
 SELECT pg_catalog.pg_extension_config_dump('webhooks.backfills', '');
 
 CREATE PROCEDURE webhooks.backfill(
@@ -856,7 +873,8 @@ CREATE PROCEDURE webhooks.backfill(
 	INOUT sent bigint DEFAULT NULL)
 LANGUAGE c AS 'MODULE_PATHNAME', 'wh_sql_backfill';
 COMMENT ON PROCEDURE webhooks.backfill(regclass, uuid, text, integer, bigint)
-IS 'sends a watched table''s present rows to one endpoint, as events named snapshot; commits as it goes, and goes on where it was interrupted';
+IS 'sends a watched table''s present rows to one endpoint, as events named snapshot; commits as it goes, and goes on '
+	'where it was interrupted';
 
 
 -- ---------------------------------------------------------------------------------------------------------------------
@@ -938,7 +956,8 @@ BEGIN
 END;
 $$;
 COMMENT ON FUNCTION webhooks.wait_until_idle(interval)
-IS 'waits until nothing is due and nothing in flight, of the session''s tenant where it has one; false when the timeout passes first';
+IS 'waits until nothing is due and nothing in flight, of the session''s tenant where it has one; false when the '
+	'timeout passes first';
 
 
 -- ---------------------------------------------------------------------------------------------------------------------
@@ -964,7 +983,8 @@ IS 'the processes of the whole server that deliver, and what they have done sinc
 
 CREATE VIEW webhooks.pg_stat_webhooks AS SELECT * FROM webhooks.processes();
 COMMENT ON VIEW webhooks.pg_stat_webhooks
-IS 'one row a process that delivers, with its counts since it started: workers, and sessions in deliver_due (worker is NULL); last_error is told in its own database, figures to no session that is confined to a tenant';
+IS 'one row a process that delivers, with its counts since it started: workers, and sessions in deliver_due (worker '
+	'is NULL); last_error is told in its own database, figures to no session that is confined to a tenant';
 
 CREATE FUNCTION webhooks.checked_endpoint(endpoint_id uuid, period interval) RETURNS uuid
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -1036,7 +1056,8 @@ BEGIN ATOMIC
 	ORDER BY coalesce(s.total - s.succeeded, 0) DESC, s.total DESC NULLS LAST, e.endpoint_id;
 END;
 COMMENT ON FUNCTION webhooks.endpoint_stats(uuid, interval)
-IS 'attempts of each endpoint within the period: how many succeeded (success_rate is 0 to 1), how long they took, and the failures by status or error class; those with most failures first';
+IS 'attempts of each endpoint within the period: how many succeeded (success_rate is 0 to 1), how long they took, and '
+	'the failures by status or error class; those with most failures first';
 
 CREATE FUNCTION webhooks.health(
 	OUT ok boolean,
@@ -1097,7 +1118,8 @@ BEGIN
 END;
 $$;
 COMMENT ON FUNCTION webhooks.health()
-IS 'whether deliveries go on as they should, and if not, why; reason may hold remarks while ok is true; due and dead_letters are the session''s tenant''s where one is set';
+IS 'whether deliveries go on as they should, and if not, why; reason may hold remarks while ok is true; due and '
+	'dead_letters are the session''s tenant''s where one is set';
 
 CREATE FUNCTION webhooks.metrics(OUT name text, OUT labels jsonb, OUT value double precision)
 RETURNS SETOF record LANGUAGE sql STABLE
@@ -1229,7 +1251,8 @@ td { overflow-wrap: anywhere; min-width: 5.6rem; } .empty { color: #5b6470; }
 	FROM h;
 END;
 COMMENT ON FUNCTION webhooks.report_html()
-IS 'one HTML page: health, endpoints, latest failures, dead letters; psql -XAt -c ''SELECT webhooks.report_html()'' > report.html';
+IS 'one HTML page: health, endpoints, latest failures, dead letters; psql -XAt -c ''SELECT webhooks.report_html()'' > '
+	'report.html';
 
 
 -- ---------------------------------------------------------------------------------------------------------------------
@@ -1468,7 +1491,8 @@ SET search_path = pg_catalog, pg_temp SET "TimeZone" = 'UTC'
 AS $$
 DECLARE
 	days_ahead constant integer := 7;
-	session_tenant constant text := webhooks.session_tenant(); -- loads the library, which keeps webhooks.retention from the session
+	-- loads the library, which keeps webhooks.retention from the session
+	session_tenant constant text := webhooks.session_tenant();
 	kept_from date := (now() - current_setting('webhooks.retention')::interval)::date;
 	inbox_kept_from date := (now() - current_setting('webhooks.inbox_retention')::interval)::date;
 	sends boolean := EXISTS (SELECT FROM webhooks.endpoints);
@@ -1554,7 +1578,8 @@ BEGIN
 END;
 $$;
 COMMENT ON FUNCTION webhooks.maintain()
-IS 'makes partitions a week ahead and drops what is past retention and not needed, one partition a call, and says which; NULL when nothing is left to do; workers call it every few minutes';
+IS 'makes partitions a week ahead and drops what is past retention and not needed, one partition a call, and says '
+	'which; NULL when nothing is left to do; workers call it every few minutes';
 
 CREATE FUNCTION webhooks.announce() RETURNS void
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'wh_sql_announce';
@@ -1600,7 +1625,8 @@ BEGIN ATOMIC
 	) l(level, kind, names), LATERAL pg_catalog.unnest(l.names) n(name);
 END;
 COMMENT ON FUNCTION webhooks.access_levels()
-IS 'what each level of grant_access allows, manage all that dispatch and observe do as well; what is the owner''s can be granted by hand alone';
+IS 'what each level of grant_access allows, manage all that dispatch and observe do as well; what is the owner''s can '
+	'be granted by hand alone';
 
 CREATE FUNCTION webhooks.grant_access(role regrole, level text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -1644,7 +1670,8 @@ BEGIN
 END;
 $$;
 COMMENT ON FUNCTION webhooks.grant_access(regrole, text)
-IS 'lets a role dispatch, observe or manage, beside what it may already; again after ALTER EXTENSION UPDATE for what is new';
+IS 'lets a role dispatch, observe or manage, beside what it may already; again after ALTER EXTENSION UPDATE for what '
+	'is new';
 
 CREATE FUNCTION webhooks.revoke_access(role regrole) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp

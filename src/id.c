@@ -1,6 +1,7 @@
 /*
- * Ids of one server never go back, even if the clock does: what is dispatched later, also by another
- * session, must not be delivered before. (Of one session, where the library was not preloaded.)
+ * Ids of one server never go back, even if the clock does: what is dispatched later, also by
+ * another session, must not be delivered before. (Of one session, where the library was not
+ * preloaded.)
  */
 #include "postgres.h"
 
@@ -9,7 +10,6 @@
 #include "core/id.h"
 #include "id.h"
 #include "shmem.h"
-#include "utils/timestamp.h"
 
 /* Asked for in bulk: a call to the system's source costs more than an id may. */
 static uint64
@@ -47,4 +47,13 @@ wh_new_id(TimestampTz *at)
 			(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
 	wh_id_v7(id.data, tick, random_bits());
 	return id;
+}
+
+char *
+wh_uuid_text(const pg_uuid_t *id)
+{
+	char	   *text = palloc(WH_ID_TEXT_SIZE);
+
+	wh_id_text(text, id->data);
+	return text;
 }

@@ -1,5 +1,5 @@
 /*
- * New ids, from the clock and the system's randomness.
+ * Ids: new ones, from the clock and the system's randomness, and as text.
  */
 #ifndef WH_ID_H
 #define WH_ID_H
@@ -15,5 +15,8 @@
  * clock ticks, a little later.
  */
 extern pg_uuid_t wh_new_id(TimestampTz *at);
+
+/* As text, palloc'd. */
+extern char *wh_uuid_text(const pg_uuid_t *id);
 
 #endif

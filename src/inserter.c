@@ -1,11 +1,11 @@
 /*
  * Rows written in batches: one page locked, one WAL record for many rows, as COPY does it.
  *
- * Index entries are made without the executor where an index is plain: a B-tree of columns, over all
- * rows or over those in which a column is not NULL. Of the extension's own indexes all are. What a table's
- * indexes are like is kept, for to find it out takes longer than a row; the indexes that no row
- * belongs into are not even opened. Whoever gives a table an index of another kind, or a CHECK, has
- * its rows go through the executor.
+ * Index entries are made without the executor where an index is plain: a B-tree of columns, over
+ * all rows or over those in which a column is not NULL. Of the extension's own indexes all are.
+ * What a table's indexes are like is kept, for to find it out takes longer than a row; the indexes
+ * that no row belongs into are not even opened. Whoever gives a table an index of another kind, or
+ * a CHECK, has its rows go through the executor.
  */
 #include "postgres.h"
 

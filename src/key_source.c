@@ -1,7 +1,7 @@
 /*
- * A key that others can read, or that they have put there, protects nothing: such a file is refused,
- * by the rules that PostgreSQL has for ssl_key_file. It is judged once it is open, so that it cannot
- * be another by the time it is read.
+ * A key that others can read, or that they have put there, protects nothing: such a file is
+ * refused, by the rules that PostgreSQL has for ssl_key_file. It is judged once it is open, so that
+ * it cannot be another by the time it is read.
  */
 #include "postgres.h"
 
@@ -40,8 +40,8 @@ file_refusal(const char *path, int fd)
 	if (file.st_uid != geteuid() && file.st_uid != 0)
 		return psprintf("file \"%s\" must be owned by the server's user or root", path);
 	if (file.st_uid == geteuid() && (file.st_mode & (S_IRWXG | S_IRWXO)) != 0)
-		return psprintf("file \"%s\" has group or world access; owned by the server's user, it must "
-						"have permissions u=rw (0600) or less", path);
+		return psprintf("file \"%s\" has group or world access; owned by the server's user, it "
+						"must have permissions u=rw (0600) or less", path);
 	if (file.st_uid != geteuid() && (file.st_mode & (S_IWGRP | S_IXGRP | S_IRWXO)) != 0)
 		return psprintf("file \"%s\" has group write or world access; owned by root, it must have "
 						"permissions u=rw,g=r (0640) or less", path);

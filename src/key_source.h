@@ -11,8 +11,8 @@
 extern bool wh_key_source_is_set(void);
 
 /*
- * The text, in the current memory context: the caller wipes it. NULL when it cannot be had, with the
- * reason in *error. That is for the server's administrator: it may name a file.
+ * The text, in the current memory context: the caller wipes it. NULL when it cannot be had, with
+ * the reason in *error. That is for the server's administrator: it may name a file.
  */
 extern char *wh_key_source_read(size_t *len, char **error);
 

@@ -78,7 +78,9 @@ withdraw_all_at_exit(int code, Datum arg)
 	wh_open_breakers_withdraw_all();
 }
 
-/* Under the lock. This process's entry for the endpoint, else an unused one; NULL: there is none. */
+/*
+ * Under the lock. This process's entry for the endpoint, else an unused one; NULL: there is none.
+ */
 static WhOpenBreaker *
 find_place(const pg_uuid_t *endpoint_id)
 {

@@ -6,10 +6,10 @@
 
 #include "core/cipher.h"
 #include "core/keyring.h"
+#include "id.h"
 #include "key_source.h"
 #include "miscadmin.h"
 #include "secret.h"
-#include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 #define READ_AGAIN_S 10			/* after keys could not be had, or one was not among them */
@@ -20,7 +20,8 @@ const char *const wh_secret_no_key = "no key can be had that opens its secrets";
 /* The process's keys. */
 static struct
 {
-	bool		read;			/* what follows is of the settings as they were loaded at reloaded_at */
+	bool		read;			/* what follows is of the settings as they were loaded at
+								 * reloaded_at */
 	TimestampTz reloaded_at;
 	TimestampTz read_at;
 	char		failure[512];	/* why there are none; empty when there are */
@@ -30,8 +31,7 @@ static struct
 char *
 wh_secret_owner(const char *what, const pg_uuid_t *id, const char *purpose)
 {
-	return psprintf("%s %s %s", what,
-					DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(id))), purpose);
+	return psprintf("%s %s %s", what, wh_uuid_text(id), purpose);
 }
 
 void
@@ -56,8 +56,8 @@ describe_line(WhKeyringError error, int line)
 		case WH_KEYRING_NO_COLON:
 			return psprintf("line %d is not <key id>:<key>", line);
 		case WH_KEYRING_BAD_ID:
-			return psprintf("the key id in line %d is not 1 to %d letters, digits, \".\", \"_\" and "
-							"\"-\"", line, WH_KEY_ID_MAX);
+			return psprintf("the key id in line %d is not 1 to %d letters, digits, \".\", \"_\" "
+							"and \"-\"", line, WH_KEY_ID_MAX);
 		case WH_KEYRING_BAD_KEY:
 			return psprintf("the key in line %d is not %d bytes in base64", line,
 							WH_CIPHER_KEY_BYTES);
@@ -117,8 +117,9 @@ may_read_again(void)
 }
 
 /*
- * Sees to it that the keys are those of the settings. Returns whether there are any; if the settings
- * name some nevertheless, failure says why. What failed is tried again after a while, or at once.
+ * Sees to it that the keys are those of the settings. Returns whether there are any; if the
+ * settings name some nevertheless, failure says why. What failed is tried again after a while, or
+ * at once.
  */
 static bool
 have_keys(bool at_once)
@@ -146,7 +147,9 @@ find_key(const char *id)
 	return wh_keyring_find(&keys.ring, id);
 }
 
-/* For whoever waits for it. The reason names files of the server, which not everybody is to know. */
+/*
+ * For whoever waits for it. The reason names files of the server, which not everybody is to know.
+ */
 static void
 refuse_without_keys(void)
 {

@@ -1,6 +1,6 @@
 /*
- * Secrets as they stand in the tables: signing secrets, private keys, Authorization values. They are
- * encrypted with the key that the settings name; without one they stand there as they are.
+ * Secrets as they stand in the tables: signing secrets, private keys, Authorization values. They
+ * are encrypted with the key that the settings name; without one they stand there as they are.
  *
  * The keys are kept in the process's memory, and read again after a reload.
  */
@@ -19,15 +19,15 @@ typedef struct WhSealed
 } WhSealed;
 
 /*
- * What a secret is bound to: "endpoint <id> signing", for example. purpose is the kind of secret that
- * it is to its owner. In the current memory context.
+ * What a secret is bound to: "endpoint <id> signing", for example. purpose is the kind of secret
+ * that it is to its owner. In the current memory context.
  */
 extern char *wh_secret_owner(const char *what, const pg_uuid_t *id, const char *purpose);
 
 /*
- * Seals a secret for the row that owns it: owner is what it is bound to ("endpoint <id> signing", for
- * example), and must be given again to open it, so that a secret moved to another row does not open.
- * Raises 55000 when the settings name a key that cannot be had.
+ * Seals a secret for the row that owns it: owner is what it is bound to ("endpoint <id> signing",
+ * for example), and must be given again to open it, so that a secret moved to another row does not
+ * open. Raises 55000 when the settings name a key that cannot be had.
  */
 extern WhSealed wh_secret_seal(const char *secret, const char *owner);
 

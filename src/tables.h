@@ -76,8 +76,8 @@ enum
 extern Oid	wh_table(const char *name);
 
 /*
- * The partition of a table that holds key. Raises an error when there is none. It stays the one as long
- * as a lock on it is held.
+ * The partition of a table that holds key. Raises an error when there is none. It stays the one as
+ * long as a lock on it is held.
  */
 extern Oid	wh_find_partition(Relation parent, Datum key);
 

@@ -1,6 +1,6 @@
 /*
- * The bytes of a request body, in each of the formats that an endpoint may want. The same event gives
- * the same bytes on every attempt.
+ * The bytes of a request body, in each of the formats that an endpoint may want. The same event
+ * gives the same bytes on every attempt.
  */
 #ifndef WH_CORE_BODY_H
 #define WH_CORE_BODY_H
@@ -11,8 +11,8 @@
 
 typedef enum WhBodyFormat
 {
-	WH_BODY_STANDARD,			/* {"type":…,"timestamp":…,"data":…}, with "api_version" before "data"
-								 * if there is one */
+	WH_BODY_STANDARD,			/* {"type":…,"timestamp":…,"data":…}, with "api_version" before
+								 * "data" if there is one */
 	WH_BODY_RAW,				/* the data alone */
 	WH_BODY_CLOUDEVENTS			/* CloudEvents 1.0, structured mode */
 } WhBodyFormat;
@@ -24,9 +24,9 @@ typedef struct WhBodyEvent
 								 * /webhooks when it is empty */
 	const char *event_type;		/* valid: see event_type.h */
 	const char *api_version;	/* for the standard format alone, needs no escaping; NULL: none */
-	int64_t		occurred_at_us; /* since the Unix epoch; written in RFC 3339 form in UTC with six digits
-								 * of fraction, 2026-11-23T06:30:00.123456Z; years outside 0001 to
-								 * 9999 are clamped to those */
+	int64_t		occurred_at_us; /* since the Unix epoch; written in RFC 3339 form in UTC with six
+								 * digits of fraction, 2026-11-23T06:30:00.123456Z; years outside
+								 * 0001 to 9999 are clamped to those */
 	const char *data;			/* JSON text */
 	size_t		data_len;
 } WhBodyEvent;

@@ -11,7 +11,9 @@
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 
-/* OpenSSL would ask for a password on the terminal; and what it asks for tells that there is one. */
+/*
+ * OpenSSL would ask for a password on the terminal; and what it asks for tells that there is one.
+ */
 static int
 refuse_password(char *buffer, int size, int writing, void *asked)
 {

@@ -1,15 +1,15 @@
 /*
- * Headers come from whoever registers an endpoint, often a stranger, and go out in the sender's name.
- * So none may end a header or the request early, none may say anything about the message that the
- * sender says itself, and none may pass for what a proxy in front of a receiver says.
+ * Headers come from whoever registers an endpoint, often a stranger, and go out in the sender's
+ * name. So none may end a header or the request early, none may say anything about the message that
+ * the sender says itself, and none may pass for what a proxy in front of a receiver says.
  */
 #include "core/header.h"
 
 #include <string.h>
 
 /*
- * Names are reserved in this spelling, '_' being the same as '-': a receiver behind CGI or WSGI gets
- * "Content_Length" and "Content-Length" as one variable.
+ * Names are reserved in this spelling, '_' being the same as '-': a receiver behind CGI or WSGI
+ * gets "Content_Length" and "Content-Length" as one variable.
  */
 static const char *const reserved_names[] = {
 	/* where a message begins, ends and goes: RFC 9110 and 9112, RFC 9113 (8.2.2) */

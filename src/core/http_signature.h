@@ -1,9 +1,6 @@
 /*
- * HTTP Message Signatures (RFC 9421) over requests, with Content-Digest (RFC 9530) for the body:
- * algorithms hmac-sha256 and ed25519, by the kind of key.
- *
- * A signature here always covers the body's digest and says when it was created; one that does not
- * is not taken for valid either.
+ * HTTP Message Signatures (RFC 9421) of requests, with Content-Digest (RFC 9530) for the body:
+ * algorithms hmac-sha256 and ed25519, by the kind of key. Each says when it was created.
  */
 #ifndef WH_CORE_HTTP_SIGNATURE_H
 #define WH_CORE_HTTP_SIGNATURE_H
@@ -47,17 +44,5 @@ extern size_t wh_http_scratch_size(const WhComponents *components);
 /* False when OpenSSL fails, the key signs nothing, or the names are too long together. */
 extern bool wh_http_signature_make(const WhSecretKey *key, const WhComponents *components,
 								   char *scratch, WhHttpSignature *out);
-
-/*
- * Whether one of the message's signatures is valid. The message's headers may hold "@method",
- * "@target-uri" and the other derived components of a request, which are no header's name; those
- * that are missing are derived from "@target-uri", and @authority from Host.
- *
- * With complete set, which everything but a test of single steps wants: that the signature covers
- * Content-Digest, that the digest is the body's, and that the signature's time is within the
- * tolerance. *id gets a covered header "<prefix>id" that has a "<prefix>timestamp" beside it, or
- * NULL.
- */
-extern bool wh_http_signature_valid(const WhReceived *message, bool complete, const char **id);
 
 #endif

@@ -12,7 +12,9 @@
 
 #include "core/encoding.h"
 
-/* {"crv":"Ed25519","kty":"OKP","x":"…"} and {"k":"…","kty":"oct"} with 86 characters for 64 bytes */
+/*
+ * {"crv":"Ed25519","kty":"OKP","x":"…"} and {"k":"…","kty":"oct"} with 86 characters for 64 bytes
+ */
 #define JWK_SIZE 128
 
 static bool

@@ -1,6 +1,6 @@
 /*
- * Strict, so that a typing error in a key is found when it is read, not when what was sealed with it
- * cannot be opened.
+ * Strict, so that a typing error in a key is found when it is read, not when what was sealed with
+ * it cannot be opened.
  */
 #include "core/keyring.h"
 

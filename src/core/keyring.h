@@ -1,6 +1,6 @@
 /*
- * The keys that secrets are encrypted with, as a file or a command gives them: a line a key,
- * "<key id>:<base64 of 32 bytes>". The first is the current one, the others only open what was sealed
+ * The keys that secrets are encrypted with, as a file or a command gives them: a line a key, "<key
+ * id>:<base64 of 32 bytes>". The first is the current one, the others only open what was sealed
  * before. Empty lines, and lines that begin with '#', do not count.
  */
 #ifndef WH_CORE_KEYRING_H

@@ -1,6 +1,6 @@
 /*
- * What stands in a Content-Type header is written by applications into a request of ours: it must not
- * be able to end the header.
+ * What stands in a Content-Type header is written by applications into a request of ours: it must
+ * not be able to end the header.
  */
 #include "core/media_type.h"
 

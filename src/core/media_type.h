@@ -14,7 +14,10 @@
  */
 extern bool wh_media_type_valid(const char *media_type);
 
-/* Whether a valid media type says JSON: application/json, text/json, or a subtype ending in "+json". */
+/*
+ * Whether a valid media type says JSON: application/json, text/json, or a subtype ending in
+ * "+json".
+ */
 extern bool wh_media_type_is_json(const char *media_type);
 
 #endif

@@ -3,11 +3,11 @@
  * "id.timestamp.body", "timestamp.body" or the body:
  *
  *	 v1, v1a	Standard Webhooks: HMAC-SHA256, Ed25519, over id.timestamp.body
- *				https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
+ *				(github.com/standard-webhooks, spec/standard-webhooks.md)
  *	 stripe		Stripe-Signature: t=…,v1=hex: HMAC-SHA256 over timestamp.body
  *	 github		X-Hub-Signature-256: sha256=hex: HMAC-SHA256 over the body
  *	 x-webhook	X-Webhook-Timestamp, X-Webhook-Signature: v1=hex: HMAC-SHA256 over timestamp.body
- *	 rfc9421	HTTP Message Signatures: see http_signature.h
+ *	 rfc9421	HTTP Message Signatures: see http_signature.h, http_verification.h
  *	 none		no signature
  *
  * v1 and rfc9421 key the HMAC with the bytes that the secret's base64 stands for; stripe, github

@@ -25,8 +25,8 @@ extern size_t wh_text_clean(char *out, const char *in, size_t len, bool truncate
 extern size_t wh_text_clean_ascii(char *out, const char *in, size_t len);
 
 /*
- * Writes asterisks over each place where len bytes of text show the secret, or at their end show the
- * beginning of it: a receiver may give back what it was sent. A secret of fewer than
+ * Writes asterisks over each place where len bytes of text show the secret, or at their end show
+ * the beginning of it: a receiver may give back what it was sent. A secret of fewer than
  * WH_MASKED_MIN bytes is left: it would be found where it is not meant.
  */
 #define WH_MASKED_MIN 8

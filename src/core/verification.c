@@ -9,7 +9,7 @@
 #include <openssl/crypto.h>
 
 #include "core/encoding.h"
-#include "core/http_signature.h"
+#include "core/http_verification.h"
 
 #define SIGNATURES_MAX 16		/* looked at in one header: one costs Ed25519 a look at the body */
 #define PREFIXES_MAX 4			/* of triples looked at */
@@ -71,7 +71,9 @@ wh_verify_scratch_size(const WhReceived *message)
 	for (int i = 0; i < message->header_count; i++)
 		headers += strlen(message->headers[i].name) + strlen(message->headers[i].value);
 
-	/* v1a copies an id, a timestamp and the body; rfc9421 names and values, some of them repeatedly */
+	/*
+	 * v1a copies an id, a timestamp and the body; rfc9421 names and values, some of them repeatedly
+	 */
 	return message->body.len + 8 * headers + 1024;
 }
 

@@ -27,7 +27,6 @@
 #include "sql/order.h"
 #include "storage/lmgr.h"
 #include "tcop/pquery.h"
-#include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
 /* Fewer than the orders that a transaction may lock one by one. */
@@ -81,7 +80,7 @@ static char *
 tenant_of(const pg_uuid_t *endpoint_id)
 {
 	WhArgument	arguments[] = {
-		{UUIDOID, UUIDPGetDatum(endpoint_id)}, wh_text_argument(wh_session_tenant())
+		{UUIDOID, UUIDPGetDatum(endpoint_id)}, wh_tenant_argument()
 	};
 
 	if (wh_execute_as_owner("SELECT tenant_id FROM webhooks.endpoints"
@@ -170,7 +169,8 @@ enter(const WhBatch *batch)
 	WhArgument	arguments[3];
 
 	identify(batch, arguments);
-	(void) wh_execute_as_owner("INSERT INTO webhooks.backfills AS b (relation, endpoint_id, resource)"
+	(void) wh_execute_as_owner("INSERT INTO webhooks.backfills AS b"
+							" (relation, endpoint_id, resource)"
 							" VALUES ($1, $2, $3) ON CONFLICT (relation, endpoint_id, resource)"
 							" DO UPDATE SET last_key = NULL, sent = 0, started_at = now(),"
 							" updated_at = now(), finished_at = NULL"
@@ -380,7 +380,7 @@ read_arguments(FunctionCallInfo fcinfo, WhBackfill *backfill)
 	if (relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE)
 		wh_refuse("relation", "must be a table");
 	backfill->endpoint_id = *wh_uuid_argument(fcinfo, 1, "endpoint_id");
-	backfill->resource = PG_ARGISNULL(2) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(2));
+	backfill->resource = wh_given_text(fcinfo, 2);
 	if (PG_ARGISNULL(3) || PG_GETARG_INT32(3) < 1 || PG_GETARG_INT32(3) > BATCH_MAX)
 		wh_refuse("batch_size", psprintf("must be from 1 to %d", BATCH_MAX));
 	backfill->batch_size = PG_GETARG_INT32(3);

@@ -45,11 +45,6 @@ typedef struct WhBatch
  */
 extern uint64 wh_execute_as_owner(const char *sql, int count, const WhArgument *arguments);
 
-/* A value of the rows that the last statement gave; row from 0, column from 1. */
-extern Datum wh_result(int row, int column, bool *isnull);
-
-extern WhArgument wh_text_argument(const char *text);
-
 /*
  * Reads the rows after the batch's last key, up to one (NULL: as many as a batch has), as the
  * caller. Returns their number.

@@ -1,11 +1,11 @@
 /*
- * What a backfill reads: the extension's own tables as their owner, the watched table as the caller.
+ * What a backfill reads: the extension's own tables as their owner, the watched table as the
+ * caller.
  */
 #include "postgres.h"
 
 #include "access/table.h"
 #include "catalog/pg_type.h"
-#include "executor/spi.h"
 #include "miscadmin.h"
 #include "sql/backfill.h"
 #include "tables.h"
@@ -50,21 +50,6 @@ wh_execute_as_owner(const char *sql, int count, const WhArgument *arguments)
 	AtEOXact_GUC(false, nest);
 	SetUserIdAndSecContext(user, context);
 	return rows;
-}
-
-Datum
-wh_result(int row, int column, bool *isnull)
-{
-	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, isnull);
-}
-
-WhArgument
-wh_text_argument(const char *text)
-{
-	return (WhArgument)
-	{
-		TEXTOID, text ? CStringGetTextDatum(text) : (Datum) 0, text == NULL
-	};
 }
 
 
@@ -114,7 +99,8 @@ append_bound(StringInfo sql, const WhBatch *batch, const char *operator, int par
 uint64
 wh_backfill_read(const WhBatch *batch, ArrayType *upto)
 {
-	bool		partitioned = batch->relation->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
+	Relation	relation = batch->relation;
+	bool		partitioned = relation->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
 	WhArgument	arguments[] = {
 		{TEXTARRAYOID, PointerGetDatum(batch->last), batch->last == NULL},
 		{TEXTARRAYOID, PointerGetDatum(upto), upto == NULL},
@@ -134,8 +120,8 @@ wh_backfill_read(const WhBatch *batch, ArrayType *upto)
 	foreach(cell, batch->selected)
 		appendStringInfo(&sql, ", %s", column_name(batch, lfirst_int(cell)));
 	appendStringInfo(&sql, " FROM %s%s WHERE true", partitioned ? "" : "ONLY ",
-					 quote_qualified_identifier(get_namespace_name(RelationGetNamespace(batch->relation)),
-												RelationGetRelationName(batch->relation)));
+					 quote_qualified_identifier(get_namespace_name(RelationGetNamespace(relation)),
+												RelationGetRelationName(relation)));
 	if (batch->last)
 		append_bound(&sql, batch, ">", 1);
 	if (upto)

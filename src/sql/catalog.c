@@ -66,8 +66,8 @@ static void
 read_entry(const Catalog *catalog, HTAB *entries, HeapTuple tuple, TupleDesc desc)
 {
 	bool		isnull;
-	char	   *name = TextDatumGetCString(heap_getattr(tuple, catalog->name_column, desc, &isnull));
-	Entry	   *entry = hash_search(entries, name, HASH_ENTER, NULL);
+	Datum		name = heap_getattr(tuple, catalog->name_column, desc, &isnull);
+	Entry	   *entry = hash_search(entries, TextDatumGetCString(name), HASH_ENTER, NULL);
 	Datum		function = heap_getattr(tuple, catalog->function_column, desc, &isnull);
 
 	entry->function = isnull ? NULL : TextDatumGetCString(function);

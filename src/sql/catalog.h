@@ -1,6 +1,6 @@
 /*
- * The event catalog and the API versions: tables that every dispatch asks, read once into the session
- * and kept until they change.
+ * The event catalog and the API versions: tables that every dispatch asks, read once into the
+ * session and kept until they change.
  */
 #ifndef WH_SQL_CATALOG_H
 #define WH_SQL_CATALOG_H
@@ -11,12 +11,13 @@
 
 #define WH_API_VERSION_MAX 64	/* bytes */
 
-/* Raises 22023, by the argument's name, for what is no event type that users may have, NULL included. */
+/* Raises 22023, by the argument's name, for NULL and for a type that users may not have. */
 extern void wh_event_type_check(const char *argument, const char *event_type);
 
 /*
- * Raises 22023 for an event type that the catalog does not allow, by webhooks.event_catalog. Returns
- * the name of its validator, in the current context, or NULL. Operational events are not judged.
+ * Raises 22023 for an event type that the catalog does not allow, by webhooks.event_catalog.
+ * Returns the name of its validator, in the current context, or NULL. Operational events are not
+ * judged.
  */
 extern char *wh_catalog_check(const char *event_type);
 

@@ -50,7 +50,8 @@ refuse_firing(const TriggerData *data, const char *rule, const char *hint)
 	ereport(ERROR,
 			(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 			 errmsg("emit_change %s", rule),
-			 data ? errdetail("It was called by trigger \"%s\" on \"%s\".", data->tg_trigger->tgname,
+			 data ? errdetail("It was called by trigger \"%s\" on \"%s\".",
+							  data->tg_trigger->tgname,
 							  RelationGetRelationName(data->tg_relation)) : 0,
 			 errhint("%s", hint)));
 }

@@ -9,7 +9,6 @@
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
-#include "utils/timestamp.h"
 #include "wake.h"
 
 PG_FUNCTION_INFO_V1(wh_sql_endpoint_changed);

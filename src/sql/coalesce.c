@@ -2,9 +2,9 @@
  * Takes what is replaced out of the queue, and notes it as cancelled: without SQL, as dispatch does
  * everything, so no privilege is needed and no operator of the session's search path is used.
  *
- * The queue is read with the newest snapshot, not the transaction's, since the caller has waited for
- * whoever dispatched with the same key. The worker that has a delivery in hand already sends it: then
- * both its attempt and its cancellation are recorded.
+ * The queue is read with the newest snapshot, not the transaction's, since the caller has waited
+ * for whoever dispatched with the same key. The worker that has a delivery in hand already sends
+ * it: then both its attempt and its cancellation are recorded.
  */
 #include "postgres.h"
 
@@ -12,6 +12,7 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "id.h"
 #include "miscadmin.h"
 #include "shmem.h"
 #include "sql/coalesce.h"
@@ -49,22 +50,11 @@ static Datum
 endpoint_url(const pg_uuid_t *endpoint_id)
 {
 	Relation	rel = table_open(wh_table("endpoints"), AccessShareLock);
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	Datum		url;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-	ScanKeyData key;
+	HeapTuple	tuple = wh_read_endpoint(rel, endpoint_id);
 	bool		isnull;
+	Datum		url = tuple ? heap_getattr(tuple, ENDPOINTS_URL, RelationGetDescr(rel), &isnull) :
+		CStringGetTextDatum("");
 
-	ScanKeyInit(&key, ENDPOINTS_ENDPOINT_ID, BTEqualStrategyNumber, F_UUID_EQ,
-				UUIDPGetDatum(endpoint_id));
-	scan = systable_beginscan(rel, wh_table("endpoints_pkey"), true, snapshot, 1, &key);
-	tuple = systable_getnext(scan);
-	url = tuple ? CStringGetTextDatum(TextDatumGetCString(heap_getattr(tuple, ENDPOINTS_URL,
-																	   RelationGetDescr(rel), &isnull)))
-		: CStringGetTextDatum("");
-	systable_endscan(scan);
-	UnregisterSnapshot(snapshot);
 	table_close(rel, AccessShareLock);
 	return url;
 }
@@ -113,8 +103,7 @@ note_cancelled(Coalescer *c, HeapTuple row)
 	wh_inserter_set_text(c->inserter, ATTEMPTS_OUTCOME, "cancelled");
 	wh_inserter_set_text(c->inserter, ATTEMPTS_ERROR,
 						 psprintf("replaced by event %s, which has the same coalesce_key",
-								  DatumGetCString(DirectFunctionCall1(uuid_out,
-																	  UUIDPGetDatum(&coalescing->event_id)))));
+								  wh_uuid_text(&coalescing->event_id)));
 }
 
 /* It may have been the first of its lane, and those behind it need not wait for its time. */

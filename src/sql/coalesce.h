@@ -20,9 +20,9 @@ typedef struct WhCoalescing
 } WhCoalescing;
 
 /*
- * Cancels the deliveries with the key to these endpoints that have not been attempted and are not in
- * flight, and has the workers told at commit where that may let another go. Whatever this transaction
- * queued must be in the table. The caller holds the lock of wh_lock_coalescing.
+ * Cancels the deliveries with the key to these endpoints that have not been attempted and are not
+ * in flight, and has the workers told at commit where that may let another go. Whatever this
+ * transaction queued must be in the table. The caller holds the lock of wh_lock_coalescing.
  */
 extern void wh_coalesce(const WhCoalescing *coalescing, Relation queue,
 						const WhSubscriber *subscribers, int count);

@@ -1,6 +1,6 @@
 /*
- * The functions called here are the users' own: each runs in a scratch context, so that a statement of
- * very many events does not gather what they leave behind, and never sees an operational event.
+ * The functions called here are the users' own: each runs in a scratch context, so that a statement
+ * of very many events does not gather what they leave behind, and never sees an operational event.
  */
 #include "postgres.h"
 

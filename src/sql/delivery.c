@@ -3,32 +3,12 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "sql/delivery.h"
-#include "utils/builtins.h"
-#include "utils/timestamp.h"
+#include "sql/session.h"
 #include "wake.h"
-
-WhArgument
-wh_tenant_argument(void)
-{
-	const char *tenant = wh_session_tenant();
-
-	return (WhArgument)
-	{
-		TEXTOID, tenant ? CStringGetTextDatum(tenant) : (Datum) 0, tenant == NULL
-	};
-}
-
-static pg_uuid_t
-returned_id(uint64 row, int column)
-{
-	bool		isnull;
-
-	return *DatumGetUUIDP(SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column,
-										&isnull));
-}
 
 void
 wh_find_delivery(const pg_uuid_t *delivery_id, pg_uuid_t *event_id, pg_uuid_t *endpoint_id)
@@ -45,8 +25,8 @@ wh_find_delivery(const pg_uuid_t *delivery_id, pg_uuid_t *event_id, pg_uuid_t *e
 				   " ON e.event_id = d.event_id AND e.tenant_id = coalesce($2, e.tenant_id)"
 				   " LIMIT 1", 2, arguments) == 0)
 		wh_refuse_unknown("delivery", delivery_id);
-	*event_id = returned_id(0, 1);
-	*endpoint_id = returned_id(0, 2);
+	*event_id = wh_result_id(0, 1);
+	*endpoint_id = wh_result_id(0, 2);
 }
 
 void
@@ -67,10 +47,9 @@ wh_wake_returned(void)
 	{
 		bool		isnull;
 		WhWake		wake = {
-			.endpoint_id = returned_id(i, 1), .due_at = GetCurrentTransactionStartTimestamp(),
+			.endpoint_id = wh_result_id(i, 1), .due_at = GetCurrentTransactionStartTimestamp(),
 			.tenant = wh_tenant_hash(SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2)),
-			.lanes = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 3,
-												&isnull))
+			.lanes = DatumGetBool(wh_result(i, 3, &isnull))
 		};
 
 		wh_wake_endpoint(&wake);

@@ -6,11 +6,7 @@
 
 #include "postgres.h"
 
-#include "sql/session.h"
 #include "utils/uuid.h"
-
-/* The session's tenant as a text argument, NULL when it is confined to none. */
-extern WhArgument wh_tenant_argument(void);
 
 /*
  * The event and the endpoint of a delivery, wherever it stands; raises P0002 when it is unknown, or

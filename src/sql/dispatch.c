@@ -1,12 +1,12 @@
 /*
- * dispatch() and dispatch_raw(): judge their arguments, and write nothing until every one is found good.
+ * dispatch() and dispatch_raw(): judge their arguments, and write nothing until every one is found
+ * good.
  */
 #include "postgres.h"
 
 #include "core/media_type.h"
 #include "miscadmin.h"
 #include "secret.h"
-#include "settings.h"
 #include "sql/catalog.h"
 #include "sql/event.h"
 #include "sql/header.h"
@@ -14,12 +14,11 @@
 #include "sql/session.h"
 #include "sql/target.h"
 #include "tcop/utility.h"
-#include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
-#define ORDERING_KEY_MAX 512
+#define ORDERING_KEY_MAX 512	/* bytes; the same for the others */
 #define COALESCE_KEY_MAX 255
 #define IDEMPOTENCY_KEY_MAX 255
 
@@ -40,8 +39,7 @@ typedef enum DispatchArgument
 static char *
 event_type_argument(FunctionCallInfo fcinfo)
 {
-	char	   *event_type = PG_ARGISNULL(EVENT_TYPE) ? NULL :
-		text_to_cstring(PG_GETARG_TEXT_PP(EVENT_TYPE));
+	char	   *event_type = wh_required_text(fcinfo, EVENT_TYPE, "event_type");
 
 	wh_event_type_check("event_type", event_type);
 	return event_type;
@@ -74,11 +72,8 @@ body_argument(FunctionCallInfo fcinfo, int number)
 static char *
 content_type_argument(FunctionCallInfo fcinfo, int number)
 {
-	char	   *content_type;
+	char	   *content_type = wh_required_text(fcinfo, number, "content_type");
 
-	if (PG_ARGISNULL(number))
-		wh_refuse("content_type", "must not be NULL");
-	content_type = text_to_cstring(PG_GETARG_TEXT_PP(number));
 	if (!wh_media_type_valid(content_type))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -87,7 +82,7 @@ content_type_argument(FunctionCallInfo fcinfo, int number)
 	return content_type;
 }
 
-/* DT_NOBEGIN: it was not given. Receivers get times as RFC 3339 has them, with years of four digits. */
+/* DT_NOBEGIN: it was not given. Receivers get times by RFC 3339, with years of four digits. */
 static TimestampTz
 time_argument(FunctionCallInfo fcinfo, DispatchArgument number, const char *name)
 {
@@ -104,25 +99,14 @@ time_argument(FunctionCallInfo fcinfo, DispatchArgument number, const char *name
 	return at;
 }
 
+/* NULL: it was not given. */
 static char *
-ordering_key_argument(FunctionCallInfo fcinfo)
+key_argument(FunctionCallInfo fcinfo, DispatchArgument number, const char *name, int max)
 {
-	char	   *key = PG_ARGISNULL(ORDERING_KEY) ? NULL :
-		text_to_cstring(PG_GETARG_TEXT_PP(ORDERING_KEY));
+	char	   *key = wh_given_text(fcinfo, number);
 
-	if (key && (key[0] == '\0' || strlen(key) > ORDERING_KEY_MAX))
-		wh_refuse("ordering_key", psprintf("must have 1 to %d bytes", ORDERING_KEY_MAX));
-	return key;
-}
-
-static char *
-coalesce_key_argument(FunctionCallInfo fcinfo)
-{
-	char	   *key = PG_ARGISNULL(COALESCE_KEY) ? NULL :
-		text_to_cstring(PG_GETARG_TEXT_PP(COALESCE_KEY));
-
-	if (key && (key[0] == '\0' || strlen(key) > COALESCE_KEY_MAX))
-		wh_refuse("coalesce_key", psprintf("must have 1 to %d bytes", COALESCE_KEY_MAX));
+	if (key && (key[0] == '\0' || strlen(key) > max))
+		wh_refuse(name, psprintf("must have 1 to %d bytes", max));
 	return key;
 }
 
@@ -138,17 +122,6 @@ expires_at_argument(FunctionCallInfo fcinfo, TimestampTz deliver_at)
 	if (expires_at <= deliver_at)
 		wh_refuse("expires_at", "must be later than deliver_at");
 	return expires_at;
-}
-
-static char *
-idempotency_key_argument(FunctionCallInfo fcinfo)
-{
-	char	   *key = PG_ARGISNULL(IDEMPOTENCY_KEY) ? NULL :
-		text_to_cstring(PG_GETARG_TEXT_PP(IDEMPOTENCY_KEY));
-
-	if (key && (key[0] == '\0' || strlen(key) > IDEMPOTENCY_KEY_MAX))
-		wh_refuse("idempotency_key", psprintf("must have 1 to %d bytes", IDEMPOTENCY_KEY_MAX));
-	return key;
 }
 
 /* NULL: it was not given. */
@@ -182,12 +155,13 @@ read_options(FunctionCallInfo fcinfo, WhEvent *event)
 {
 	event->tenant_id = wh_tenant_named_by(fcinfo, TENANT_ID);
 	event->endpoint_ids = endpoint_ids_argument(fcinfo);
-	event->idempotency_key = idempotency_key_argument(fcinfo);
-	event->ordering_key = ordering_key_argument(fcinfo);
+	event->idempotency_key = key_argument(fcinfo, IDEMPOTENCY_KEY, "idempotency_key",
+											IDEMPOTENCY_KEY_MAX);
+	event->ordering_key = key_argument(fcinfo, ORDERING_KEY, "ordering_key", ORDERING_KEY_MAX);
 	event->occurred_at = time_argument(fcinfo, OCCURRED_AT, "occurred_at");
 	event->deliver_at = time_argument(fcinfo, DELIVER_AT, "deliver_at");
 	event->expires_at = expires_at_argument(fcinfo, event->deliver_at);
-	event->coalesce_key = coalesce_key_argument(fcinfo);
+	event->coalesce_key = key_argument(fcinfo, COALESCE_KEY, "coalesce_key", COALESCE_KEY_MAX);
 	event->headers = headers_argument(fcinfo);
 }
 
@@ -269,8 +243,7 @@ wh_sql_dispatch_to_urls(PG_FUNCTION_ARGS)
 	if (JB_ROOT_COUNT(headers.stored) > 0)
 		event.headers = &headers;
 	options.tenant_id = event.tenant_id;
-	options.signing_key_id = PG_ARGISNULL(SIGNING_KEY_ID) ? NULL :
-		text_to_cstring(PG_GETARG_TEXT_PP(SIGNING_KEY_ID));
+	options.signing_key_id = wh_given_text(fcinfo, SIGNING_KEY_ID);
 	(void) wh_catalog_check(event.event_type);	/* before rows are added for targets */
 	event.endpoint_ids = wh_targets(&options, PG_GETARG_ARRAYTYPE_P(TARGETS));
 	return dispatch(&event);

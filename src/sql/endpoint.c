@@ -10,7 +10,6 @@
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "id.h"
-#include "sql/endpoint_secret.h"
 #include "sql/options.h"
 #include "sql/scheme.h"
 #include "sql/session.h"
@@ -21,7 +20,9 @@
 PG_FUNCTION_INFO_V1(wh_sql_register_endpoint);
 PG_FUNCTION_INFO_V1(wh_sql_check_url);
 
-/* The arguments of register_endpoint that are no options, by their place; the options stand around. */
+/*
+ * The arguments of register_endpoint that are no options, by their place; the options stand around.
+ */
 #define TENANT_ID 2
 #define SECRET 6
 
@@ -45,7 +46,7 @@ static void
 insert_endpoint(const pg_uuid_t *endpoint_id, const char *tenant_id, const WhOptions *options)
 {
 	WhArgument	arguments[2 + OPTION_COUNT] = {
-		{UUIDOID, UUIDPGetDatum(endpoint_id)}, {TEXTOID, CStringGetTextDatum(tenant_id)}
+		{UUIDOID, UUIDPGetDatum(endpoint_id)}, wh_text_argument(tenant_id)
 	};
 	int			count = 2;
 	StringInfoData columns;
@@ -87,7 +88,7 @@ wh_sql_register_endpoint(PG_FUNCTION_ARGS)
 	wh_options_judge(&options);
 	secrets = wh_secrets_for_schemes(
 		wh_schemes_argument(DatumGetArrayTypeP(options.values[OPTION_SIGNATURE_SCHEMES].value)),
-		PG_ARGISNULL(SECRET) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(SECRET)));
+		wh_given_text(fcinfo, SECRET));
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");

@@ -8,20 +8,18 @@
 #include "secret.h"
 #include "sql/endpoint_secret.h"
 #include "sql/session.h"
-#include "utils/builtins.h"
 
 void
 wh_endpoint_secret_add(const pg_uuid_t *endpoint_id, const char *kind, const char *secret)
 {
 	WhSealed	sealed = wh_secret_seal(secret, wh_secret_owner("endpoint", endpoint_id, kind));
 	WhArgument	arguments[] = {
-		{UUIDOID, UUIDPGetDatum(endpoint_id)}, {TEXTOID, CStringGetTextDatum(kind)},
-		{TEXTOID, CStringGetTextDatum(sealed.text)},
-		{TEXTOID, sealed.key_id ? CStringGetTextDatum(sealed.key_id) : (Datum) 0,
-		sealed.key_id == NULL}
+		{UUIDOID, UUIDPGetDatum(endpoint_id)}, wh_text_argument(kind),
+		wh_text_argument(sealed.text), wh_text_argument(sealed.key_id)
 	};
 
-	wh_execute("INSERT INTO webhooks.endpoint_secrets (endpoint_id, kind, secret, encryption_key_id)"
+	wh_execute("INSERT INTO webhooks.endpoint_secrets"
+			   " (endpoint_id, kind, secret, encryption_key_id)"
 			   " VALUES ($1, $2, $3, $4)", lengthof(arguments), arguments);
 }
 
@@ -29,7 +27,7 @@ void
 wh_endpoint_secret_replace(const pg_uuid_t *endpoint_id, const char *kind, const char *secret)
 {
 	WhArgument	arguments[] = {
-		{UUIDOID, UUIDPGetDatum(endpoint_id)}, {TEXTOID, CStringGetTextDatum(kind)}
+		{UUIDOID, UUIDPGetDatum(endpoint_id)}, wh_text_argument(kind)
 	};
 
 	wh_execute("DELETE FROM webhooks.endpoint_secrets WHERE endpoint_id = $1 AND kind = $2",
@@ -74,8 +72,9 @@ wh_client_certificate_judge(const char *certificate, const char *key)
 			refuse_pem("client_key", "must be a private key in PEM", reason);
 			break;
 		case WH_CERTIFICATE_KEY_OF_ANOTHER:
-			refuse_pem("client_key", "must be the key of client_certificate, the first if there are "
-					   "several", reason);
+			refuse_pem("client_key",
+					   "must be the key of client_certificate, the first if there are several",
+					   reason);
 			break;
 	}
 }

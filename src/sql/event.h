@@ -25,8 +25,9 @@ typedef struct WhEvent
 	ArrayType  *endpoint_ids;	/* just these, whatever they subscribed to; NULL: the subscribers */
 	TimestampTz occurred_at;	/* DT_NOBEGIN: now */
 	TimestampTz deliver_at;		/* DT_NOBEGIN, or past: now */
-	bool		waits_for_nobody;	/* takes no lock of an order: it has its place in it by its id, but
-									 * an event whose id was made before may commit after it */
+	bool		waits_for_nobody;	/* takes no lock of an order: it has its place in it by its id,
+									 * but an event whose id was made before may commit after
+									 * it */
 	TimestampTz expires_at;		/* DT_NOBEGIN: never */
 	const char *coalesce_key;	/* NULL: none */
 	bytea	   *body;			/* what is sent as it is; NULL: a body is made of the payload */
@@ -35,7 +36,10 @@ typedef struct WhEvent
 	const WhHeaders *headers;	/* NULL: none */
 } WhEvent;
 
-/* For an initialiser: an event of now that is due at once and never expires. Zeros are times long past. */
+/*
+ * For an initialiser: an event of now that is due at once and never expires. Zeros are times long
+ * past.
+ */
 #define WH_EVENT_NOW \
 	.occurred_at = DT_NOBEGIN, .deliver_at = DT_NOBEGIN, .expires_at = DT_NOBEGIN
 
@@ -48,11 +52,12 @@ typedef struct WhDispatcher WhDispatcher;
 extern WhDispatcher *wh_dispatch_begin(void);
 
 /*
- * Writes the event and a queue row for each endpoint that takes it, and has their workers woken when
- * the transaction commits. Returns the event's id, or that of the first with its idempotency key. What the event points to, and the current memory
- * context, must stay until wh_dispatch_flush or wh_dispatch_end. Raises 22023 or P0002 for a named
- * endpoint that is NULL or not the tenant's, and what the catalog, a validator or a transform raises:
- * those functions run as the current user, so that must be whoever dispatches.
+ * Writes the event and a queue row for each endpoint that takes it, and has their workers woken
+ * when the transaction commits. Returns the event's id, or that of the first with its idempotency
+ * key. What the event points to, and the current memory context, must stay until wh_dispatch_flush
+ * or wh_dispatch_end. Raises 22023 or P0002 for a named endpoint that is NULL or not the tenant's,
+ * and what the catalog, a validator or a transform raises: those functions run as the current user,
+ * so that must be whoever dispatches.
  */
 extern pg_uuid_t wh_dispatch_add(WhDispatcher *dispatcher, const WhEvent *event);
 

@@ -3,8 +3,8 @@
  * condition in it, "$.items[*] ? (@.price > 5)", by selecting something or nothing. A bare path,
  * "$.active", could mean that the field exists or that it is true, so it is refused.
  *
- * Most paths cannot raise an error in silent mode. Those that can, and the parsing of a raw body, run in
- * a subtransaction, which costs about as much as the rest of a dispatch.
+ * Most paths cannot raise an error in silent mode. Those that can, and the parsing of a raw body,
+ * run in a subtransaction, which costs about as much as the rest of a dispatch.
  */
 #include "postgres.h"
 

@@ -7,8 +7,8 @@
 #include "postgres.h"
 
 /*
- * Does the work in a subtransaction of its own, in the current memory context. NULL, or the error it
- * raised, with what it wrote undone; the caller throws on what it does not know how to take.
+ * Does the work in a subtransaction of its own, in the current memory context. NULL, or the error
+ * it raised, with what it wrote undone; the caller throws on what it does not know how to take.
  */
 extern ErrorData *wh_guard(void (*work) (void *state), void *state);
 

@@ -15,13 +15,14 @@ typedef struct WhHeaders
 {
 	Jsonb	   *stored;			/* with the mask as Authorization's value */
 	char	   *authorization;	/* that value, a secret: the caller wipes it; NULL: there is none */
-	bool		masked;			/* the value given is the mask itself: whoever gives back what he read
-								 * in the table means the value that is kept; authorization is NULL */
+	bool		masked;			/* the value given is the mask itself: whoever gives back what he
+								 * read in the table means the value that is kept; authorization
+								 * is NULL */
 } WhHeaders;
 
 /*
- * Raises 22023, by the argument's name, unless headers is an object of at most WH_HEADERS_MAX headers
- * that are allowed. No message shows a value.
+ * Raises 22023, by the argument's name, unless headers is an object of at most WH_HEADERS_MAX
+ * headers that are allowed. No message shows a value.
  */
 extern WhHeaders wh_headers_judge(const char *argument, Jsonb *headers);
 

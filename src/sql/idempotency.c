@@ -11,6 +11,7 @@
 #include "settings.h"
 #include "sql/idempotency.h"
 #include "sql/owner.h"
+#include "sql/session.h"
 #include "utils/builtins.h"
 
 #define TABLE "idempotency_keys"
@@ -43,12 +44,9 @@ set_key(Datum *values, const char *tenant_id, const char *key, TimestampTz now)
 static bool
 find(Datum *values, pg_uuid_t *event_id)
 {
-	bool		isnull;
-
 	if (wh_owner_execute(&find_statement, values, NULL) == 0)
 		return false;
-	*event_id = *DatumGetUUIDP(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1,
-											 &isnull));
+	*event_id = wh_result_id(0, 1);
 	return true;
 }
 

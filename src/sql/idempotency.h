@@ -1,5 +1,6 @@
 /*
- * Idempotency keys: the second dispatch with a key, within webhooks.idempotency_window, is the first.
+ * Idempotency keys: the second dispatch with a key, within webhooks.idempotency_window, is the
+ * first.
  */
 #ifndef WH_SQL_IDEMPOTENCY_H
 #define WH_SQL_IDEMPOTENCY_H
@@ -13,9 +14,9 @@
 extern bool wh_idempotency_find(const char *tenant_id, const char *key, pg_uuid_t *event_id);
 
 /*
- * Enters the key for the event. False: another event has it, whose id is in *event_id now. Waits for
- * a transaction that uses the same key: if that is rolled back, the key is free. In REPEATABLE READ
- * and above, a key that was used after the snapshot was taken is a serialization failure.
+ * Enters the key for the event. False: another event has it, whose id is in *event_id now. Waits
+ * for a transaction that uses the same key: if that is rolled back, the key is free. In REPEATABLE
+ * READ and above, a key that was used after the snapshot was taken is a serialization failure.
  */
 extern bool wh_idempotency_claim(const char *tenant_id, const char *key, TimestampTz now,
 								 pg_uuid_t *event_id);

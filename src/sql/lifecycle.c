@@ -5,6 +5,7 @@
 
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "id.h"
 #include "sql/event.h"
 #include "sql/lifecycle.h"
 #include "sql/operational.h"
@@ -12,7 +13,9 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
-#include "utils/timestamp.h"
+
+#define IS_SENT_NOTHING \
+	"A disabled endpoint is sent nothing; enable_endpoint takes it back into service."
 
 #define REASON_MAX 10000		/* bytes */
 
@@ -26,11 +29,7 @@ PG_FUNCTION_INFO_V1(wh_sql_ping_endpoint);
 WhLockedEndpoint
 wh_lock_endpoint_row(const pg_uuid_t *endpoint_id)
 {
-	const char *tenant = wh_session_tenant();
-	WhArgument	arguments[] = {
-		{UUIDOID, UUIDPGetDatum(endpoint_id)},
-		{TEXTOID, tenant ? CStringGetTextDatum(tenant) : (Datum) 0, tenant == NULL}
-	};
+	WhArgument	arguments[] = {{UUIDOID, UUIDPGetDatum(endpoint_id)}, wh_tenant_argument()};
 	HeapTuple	row;
 	TupleDesc	desc;
 	bool		isnull;
@@ -45,7 +44,7 @@ wh_lock_endpoint_row(const pg_uuid_t *endpoint_id)
 	{
 		.state = SPI_getvalue(row, desc, 1), .tenant_id = SPI_getvalue(row, desc, 2),
 		.url = SPI_getvalue(row, desc, 3),
-		.registered = DatumGetBool(SPI_getbinval(row, desc, 4, &isnull))
+		.registered = DatumGetBool(wh_result(0, 4, &isnull))
 	};
 }
 
@@ -59,9 +58,7 @@ static void
 set_state(const pg_uuid_t *endpoint_id, const char *state, const char *reason)
 {
 	WhArgument	arguments[] = {
-		{UUIDOID, UUIDPGetDatum(endpoint_id)},
-		{TEXTOID, CStringGetTextDatum(state)},
-		{TEXTOID, reason ? CStringGetTextDatum(reason) : (Datum) 0, reason == NULL}
+		{UUIDOID, UUIDPGetDatum(endpoint_id)}, wh_text_argument(state), wh_text_argument(reason)
 	};
 
 	wh_execute("UPDATE webhooks.endpoints SET state = $2, disabled_reason = $3, updated_at = now()"
@@ -70,47 +67,40 @@ set_state(const pg_uuid_t *endpoint_id, const char *state, const char *reason)
 }
 
 static void
-refuse_state(const pg_uuid_t *endpoint_id, const char *state, const char *hint)
+refuse_disabled(const pg_uuid_t *endpoint_id, const char *hint)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("endpoint %s is %s",
-					DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(endpoint_id))),
-					state),
+			 errmsg("endpoint %s is disabled", wh_uuid_text(endpoint_id)),
 			 errhint("%s", hint)));
+}
+
+/* Pauses or resumes an endpoint that is not disabled. */
+static void
+change_state(const pg_uuid_t *endpoint_id, const char *state, const char *hint_if_disabled)
+{
+	char	   *before;
+
+	SPI_connect();
+	before = wh_lock_endpoint(endpoint_id);
+	if (strcmp(before, "disabled") == 0)
+		refuse_disabled(endpoint_id, hint_if_disabled);
+	if (strcmp(before, state) != 0)
+		set_state(endpoint_id, state, NULL);
+	SPI_finish();
 }
 
 Datum
 wh_sql_pause_endpoint(PG_FUNCTION_ARGS)
 {
-	pg_uuid_t  *endpoint_id = wh_uuid_argument(fcinfo, 0, "endpoint_id");
-	char	   *state;
-
-	SPI_connect();
-	state = wh_lock_endpoint(endpoint_id);
-	if (strcmp(state, "disabled") == 0)
-		refuse_state(endpoint_id, state,
-					 "A disabled endpoint is sent nothing; "
-					 "enable_endpoint takes it back into service.");
-	if (strcmp(state, "paused") != 0)
-		set_state(endpoint_id, "paused", NULL);
-	SPI_finish();
+	change_state(wh_uuid_argument(fcinfo, 0, "endpoint_id"), "paused", IS_SENT_NOTHING);
 	PG_RETURN_VOID();
 }
 
 Datum
 wh_sql_resume_endpoint(PG_FUNCTION_ARGS)
 {
-	pg_uuid_t  *endpoint_id = wh_uuid_argument(fcinfo, 0, "endpoint_id");
-	char	   *state;
-
-	SPI_connect();
-	state = wh_lock_endpoint(endpoint_id);
-	if (strcmp(state, "disabled") == 0)
-		refuse_state(endpoint_id, state, "Use enable_endpoint.");
-	if (strcmp(state, "active") != 0)
-		set_state(endpoint_id, "active", NULL);
-	SPI_finish();
+	change_state(wh_uuid_argument(fcinfo, 0, "endpoint_id"), "active", "Use enable_endpoint.");
 	PG_RETURN_VOID();
 }
 
@@ -119,11 +109,8 @@ wh_sql_disable_endpoint(PG_FUNCTION_ARGS)
 {
 	pg_uuid_t  *endpoint_id = wh_uuid_argument(fcinfo, 0, "endpoint_id");
 	WhLockedEndpoint endpoint;
-	char	   *reason;
+	char	   *reason = wh_required_text(fcinfo, 1, "reason");
 
-	if (PG_ARGISNULL(1))
-		wh_refuse("reason", "must not be NULL");
-	reason = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	if (reason[0] == '\0' || strlen(reason) > REASON_MAX)
 		wh_refuse("reason", psprintf("must have 1 to %d bytes", REASON_MAX));
 	SPI_connect();
@@ -150,8 +137,7 @@ wh_sql_enable_endpoint(PG_FUNCTION_ARGS)
 	if (strcmp(endpoint.state, "disabled") == 0)
 	{
 		WhArgument	arguments[] = {
-			{UUIDOID, UUIDPGetDatum(endpoint_id)},
-			{TEXTOID, CStringGetTextDatum(endpoint.tenant_id)}
+			{UUIDOID, UUIDPGetDatum(endpoint_id)}, wh_text_argument(endpoint.tenant_id)
 		};
 
 		wh_execute("INSERT INTO webhooks.endpoint_health (endpoint_id, tenant_id, counted_from)"
@@ -190,9 +176,9 @@ wh_sql_remove_endpoint(PG_FUNCTION_ARGS)
 static Datum
 ping_payload(const pg_uuid_t *endpoint_id)
 {
-	return DirectFunctionCall1(jsonb_in, CStringGetDatum(
-		psprintf("{\"endpoint_id\": \"%s\"}",
-				 DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(endpoint_id))))));
+	char	   *json = psprintf("{\"endpoint_id\": \"%s\"}", wh_uuid_text(endpoint_id));
+
+	return DirectFunctionCall1(jsonb_in, CStringGetDatum(json));
 }
 
 Datum
@@ -212,9 +198,7 @@ wh_sql_ping_endpoint(PG_FUNCTION_ARGS)
 	SPI_connect();
 	endpoint = wh_lock_endpoint_row(endpoint_id);
 	if (strcmp(endpoint.state, "disabled") == 0)
-		refuse_state(endpoint_id, endpoint.state,
-					 "A disabled endpoint is sent nothing; "
-					 "enable_endpoint takes it back into service.");
+		refuse_disabled(endpoint_id, IS_SENT_NOTHING);
 	event.tenant_id = endpoint.tenant_id;
 	dispatcher = wh_dispatch_begin();
 	*event_id = wh_dispatch_add(dispatcher, &event);

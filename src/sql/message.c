@@ -9,7 +9,6 @@
 #include "sql/message.h"
 #include "sql/options.h"
 #include "sql/session.h"
-#include "utils/builtins.h"
 #include "utils/numeric.h"
 
 WhBytes
@@ -134,7 +133,8 @@ read_lines(Jsonb *headers)
 	{
 		if (token == WJB_KEY)
 			name = lower_name(&v);
-		else if (token == WJB_VALUE && v.type == jbvBinary && JsonContainerIsArray(v.val.binary.data))
+		else if (token == WJB_VALUE && v.type == jbvBinary &&
+				 JsonContainerIsArray(v.val.binary.data))
 			add_array(&lines, name, v.val.binary.data);
 		else if (token == WJB_VALUE)
 			add_line(&lines, name, &v);

@@ -1,9 +1,10 @@
 /*
  * Raises operational events.
  *
- * They are raised where deliveries are recorded, so nothing here may make that fail or wait: an event
- * takes no lock of an order, an error in writing it is logged and undoes that event alone, and no
- * notification is sent when their queue is filling up, since a full one would fail the commit.
+ * They are raised where deliveries are recorded, so nothing here may make that fail or wait: an
+ * event takes no lock of an order, an error in writing it is logged and undoes that event alone,
+ * and no notification is sent when their queue is filling up, since a full one would fail the
+ * commit.
  *
  * A notification reaches every session of the database that listens, whoever it belongs to: it has
  * ids and words of ours, and no address, answer or payload.
@@ -11,19 +12,17 @@
 #include "postgres.h"
 
 #include "commands/async.h"
-#include "executor/spi.h"
 #include "fmgr.h"
+#include "id.h"
 #include "mb/pg_wchar.h"
 #include "sql/event.h"
 #include "sql/guard.h"
 #include "sql/operational.h"
-#include "sql/session.h"
 #include "sql/subscription.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/json.h"
 #include "utils/jsonb.h"
-#include "utils/timestamp.h"
 
 #define CHANNEL "webhooks"
 #define NOTIFIED_TEXT_MAX 255	/* bytes of a value, so that all fit into a notification */
@@ -157,7 +156,7 @@ wh_operational_disabled(const pg_uuid_t *endpoint_id, const WhLockedEndpoint *en
 
 	initStringInfo(&json);
 	appendStringInfo(&json, "{\"endpoint_id\": \"%s\", \"url\": ",
-					 DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(endpoint_id))));
+					 wh_uuid_text(endpoint_id));
 	escape_json(&json, endpoint->url);
 	appendStringInfoString(&json, ", \"reason\": ");
 	escape_json(&json, reason);

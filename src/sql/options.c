@@ -1,6 +1,6 @@
 /*
- * What an endpoint's options may be. Each is judged by itself here, whichever function was given it,
- * and what holds among several of them after that.
+ * What an endpoint's options may be. Each is judged by itself here, whichever function was given
+ * it, and what holds among several of them after that.
  */
 #include "postgres.h"
 

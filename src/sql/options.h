@@ -51,8 +51,8 @@ extern void wh_options_judge(WhOptions *options);
 extern NullableDatum wh_option_default(WhOption option);
 
 /*
- * Stores the secrets among the options that were judged, instead of those the endpoint had, and wipes
- * them. The caller is connected to SPI.
+ * Stores the secrets among the options that were judged, instead of those the endpoint had, and
+ * wipes them. The caller is connected to SPI.
  */
 extern void wh_options_store_secrets(const pg_uuid_t *endpoint_id, WhOptions *options);
 

@@ -78,7 +78,9 @@ compare_ids(const void *a, const void *b)
 				  ((const WhSubscriber *) b)->endpoint_id.data, UUID_LEN);
 }
 
-/* In one order everywhere, so that two dispatches that share endpoints cannot wait for each other. */
+/*
+ * In one order everywhere, so that two dispatches that share endpoints cannot wait for each other.
+ */
 static void
 lock_endpoints(uint64 tenant, const WhSubscriber *subscribers, int count)
 {

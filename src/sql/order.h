@@ -26,8 +26,8 @@ extern bool wh_try_lock_order(const char *tenant_id, const char *ordering_key);
 extern void wh_lock_coalescing(const char *tenant_id, const char *coalesce_key);
 
 /*
- * Keeps a target of dispatch_to_urls from being removed until the transaction has ended; waits while
- * one that removes it is under way.
+ * Keeps a target of dispatch_to_urls from being removed until the transaction has ended; waits
+ * while one that removes it is under way.
  */
 extern void wh_lock_target(const pg_uuid_t *endpoint_id);
 

@@ -1,6 +1,6 @@
 /*
- * The way PostgreSQL's own foreign key checks take: a change of the user id that SET ROLE and the like
- * cannot undo meanwhile.
+ * The way PostgreSQL's own foreign key checks take: a change of the user id that SET ROLE and the
+ * like cannot undo meanwhile.
  */
 #include "postgres.h"
 

@@ -15,7 +15,10 @@ typedef struct WhOwnerScope
 	int			security_context;
 } WhOwnerScope;
 
-/* Connects to SPI and becomes the owner of a table of schema webhooks; ends with the transaction on an error. */
+/*
+ * Connects to SPI and becomes the owner of a table of schema webhooks; ends with the transaction on
+ * an error.
+ */
 extern WhOwnerScope wh_owner_begin(const char *table);
 extern void wh_owner_end(const WhOwnerScope *scope);
 
@@ -33,7 +36,9 @@ typedef struct WhOwnerStatement
 	SPIPlanPtr	plan;
 } WhOwnerStatement;
 
-/* Returns the number of rows processed; they are in SPI_tuptable. nulls as SPI wants them, or NULL. */
+/*
+ * Returns the number of rows processed; they are in SPI_tuptable. nulls as SPI wants them, or NULL.
+ */
 extern uint64 wh_owner_execute(WhOwnerStatement *statement, Datum *values, const char *nulls);
 
 #endif

@@ -1,7 +1,7 @@
 /*
  * What counts is the text that is sent, which may be far larger than what is stored: 1e100000 takes
- * ten bytes. For most payloads a look at their numbers tells that the text cannot be too large, without
- * making it.
+ * ten bytes. For most payloads a look at their numbers tells that the text cannot be too large,
+ * without making it.
  */
 #include "postgres.h"
 
@@ -11,9 +11,9 @@
 #include "utils/numeric.h"
 
 /*
- * Text for each byte stored, at most, as long as numbers are of the short kind on disk: those have up
- * to 256 digits before the point and 63 after it, in 8 bytes and 4 for their entry. A byte of a string
- * becomes at most 6 ("\u0001").
+ * Text for each byte stored, at most, as long as numbers are of the short kind on disk: those have
+ * up to 256 digits before the point and 63 after it, in 8 bytes and 4 for their entry. A byte of a
+ * string becomes at most 6 ("\u0001").
  */
 #define EXPANSION_MAX 27
 

@@ -8,7 +8,9 @@
 
 #include "utils/jsonb.h"
 
-/* Raises 54000 when its text has more than webhooks.max_payload_size; what names it in the message. */
+/*
+ * Raises 54000 when its text has more than webhooks.max_payload_size; what names it in the message.
+ */
 extern void wh_payload_check_size(Jsonb *payload, const char *what);
 
 /* The same for bytes. */

@@ -11,7 +11,6 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/pg_collation.h"
-#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "fmgr.h"
@@ -292,12 +291,11 @@ store(const Message *message)
 	const WhReceived *received = message->received;
 	bytea	   *body = palloc(VARHDRSZ + received->body.len);
 	WhArgument	arguments[] = {
-		{TEXTOID, CStringGetTextDatum(message->source->tenant_id)},
-		{TEXTOID, CStringGetTextDatum(message->source->name)},
-		{TEXTOID, CStringGetTextDatum(message->id)},
+		wh_text_argument(message->source->tenant_id),
+		wh_text_argument(message->source->name),
+		wh_text_argument(message->id),
 		{TIMESTAMPTZOID, TimestampTzGetDatum(message->received_at)},
-		{TEXTOID, message->event_type ? CStringGetTextDatum(message->event_type) : (Datum) 0,
-		message->event_type == NULL},
+		wh_text_argument(message->event_type),
 		{JSONBOID, stored_headers(received)}, {BYTEAOID, PointerGetDatum(body)},
 		{JSONBOID, JsonbPGetDatum(message->payload), message->payload == NULL}
 	};
@@ -305,13 +303,15 @@ store(const Message *message)
 	SET_VARSIZE(body, VARHDRSZ + received->body.len);
 	memcpy(VARDATA(body), received->body.data, received->body.len);
 	if (insert_as_owner("inbox_messages",
-						"INSERT INTO webhooks.inbox_messages (tenant_id, source, message_id, received_at)"
+						"INSERT INTO webhooks.inbox_messages"
+						" (tenant_id, source, message_id, received_at)"
 						" VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING", 4, arguments) == 0)
 		return false;
 	(void) insert_as_owner("inbox",
 						   "INSERT INTO webhooks.inbox (tenant_id, source, message_id, received_at,"
 						   " event_type, headers, body, payload)"
-						   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8)", lengthof(arguments), arguments);
+						   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+						   lengthof(arguments), arguments);
 	return true;
 }
 

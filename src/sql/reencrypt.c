@@ -1,15 +1,14 @@
 /*
  * Secrets of all tables: sealed anew with the current key, and whether any stands in the clear.
  *
- * Deliveries go on meanwhile: rows are read without a lock, and what somebody has changed by the time
- * it is written is left to them, since they sealed it with the current key themselves.
+ * Deliveries go on meanwhile: rows are read without a lock, and what somebody has changed by the
+ * time it is written is left to them, since they sealed it with the current key themselves.
  */
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "key_source.h"
-#include "lib/stringinfo.h"
 #include "secret.h"
 #include "sql/session.h"
 #include "utils/builtins.h"
@@ -164,8 +163,7 @@ count_unencrypted(bool with_history)
 			continue;
 		wh_execute(psprintf("SELECT count(%s) FROM %s WHERE encryption_key_id IS NULL",
 							t->secret, t->table), 0, NULL);
-		count += DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1,
-											 &isnull));
+		count += DatumGetInt64(wh_result(0, 1, &isnull));
 	}
 	SPI_finish();
 	return count;

@@ -1,8 +1,9 @@
 /*
- * What is registered of events: their types, and the API versions in which endpoints want them. Both are
- * the database's, not a tenant's.
+ * What is registered of events: their types, and the API versions in which endpoints want them.
+ * Both are the database's, not a tenant's.
  *
- * These functions run as their caller, since it is the caller who needs EXECUTE on the functions named.
+ * These functions run as their caller, since it is the caller who needs EXECUTE on the functions
+ * named.
  */
 #include "postgres.h"
 
@@ -30,14 +31,6 @@ refuse_tenant_session(const char *what)
 				 errdetail("The session is confined to one tenant by webhooks.tenant_id.")));
 }
 
-static char *
-text_argument(FunctionCallInfo fcinfo, int number, const char *name)
-{
-	if (PG_ARGISNULL(number))
-		wh_refuse(name, "must not be NULL");
-	return text_to_cstring(PG_GETARG_TEXT_PP(number));
-}
-
 static WhOwnerStatement register_type_statement = {
 	"INSERT INTO webhooks.event_types (name, description, example, validator)"
 	" VALUES ($1, $2, $3, $4)"
@@ -56,7 +49,7 @@ wh_sql_register_event_type(PG_FUNCTION_ARGS)
 
 	PreventCommandIfReadOnly("webhooks.register_event_type()");
 	refuse_tenant_session("event types");
-	name = text_argument(fcinfo, 0, "name");
+	name = wh_required_text(fcinfo, 0, "name");
 	wh_event_type_check("name", name);
 
 	values[0] = CStringGetTextDatum(name);
@@ -89,14 +82,12 @@ wh_sql_retire_event_type(PG_FUNCTION_ARGS)
 
 	PreventCommandIfReadOnly("webhooks.retire_event_type()");
 	refuse_tenant_session("event types");
-	name = text_argument(fcinfo, 0, "name");
+	name = wh_required_text(fcinfo, 0, "name");
 	value = CStringGetTextDatum(name);
 
 	scope = wh_owner_begin("event_types");
 	if (wh_owner_execute(&retire_type_statement, &value, NULL) == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_NO_DATA_FOUND),
-				 errmsg("event type \"%s\" does not exist", name)));
+		wh_refuse_unknown_name("event type", name);
 	wh_owner_end(&scope);
 	PG_RETURN_VOID();
 }
@@ -126,7 +117,7 @@ wh_sql_register_api_version(PG_FUNCTION_ARGS)
 
 	PreventCommandIfReadOnly("webhooks.register_api_version()");
 	refuse_tenant_session("API versions");
-	version = text_argument(fcinfo, 0, "version");
+	version = wh_required_text(fcinfo, 0, "version");
 	if (!is_version(version))
 		wh_refuse("version", psprintf("must have 1 to %d characters: letters, digits, \".\", \"_\" "
 									  "and \"-\"", WH_API_VERSION_MAX));

@@ -4,11 +4,11 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "sql/delivery.h"
 #include "sql/session.h"
-#include "utils/builtins.h"
 #include "utils/timestamp.h"
 #include "wake.h"
 
@@ -106,7 +106,8 @@ wh_sql_replay_event(PG_FUNCTION_ARGS)
 					   "   SELECT q.delivery_id, q.event_id, q.endpoint_id FROM webhooks.queue q"
 					   "    WHERE q.delivery_id BETWEEN r.low AND r.high"
 					   "   UNION ALL"
-					   "   SELECT l.delivery_id, l.event_id, l.endpoint_id FROM webhooks.dead_letters l"
+					   "   SELECT l.delivery_id, l.event_id, l.endpoint_id"
+					   "    FROM webhooks.dead_letters l"
 					   "    WHERE l.delivery_id BETWEEN r.low AND r.high"
 					   "   UNION ALL"
 					   "   SELECT a.delivery_id, a.event_id, a.endpoint_id FROM webhooks.attempts a"
@@ -135,8 +136,8 @@ wh_sql_replay_event(PG_FUNCTION_ARGS)
 }
 
 /*
- * In one statement, however many they are: the server sorts and keeps them in its own files, and the
- * endpoint is woken once. Only the keys of an endpoint that orders by them are looked up.
+ * In one statement, however many they are: the server sorts and keeps them in its own files, and
+ * the endpoint is woken once. Only the keys of an endpoint that orders by them are looked up.
  */
 Datum
 wh_sql_replay_failed(PG_FUNCTION_ARGS)

@@ -216,8 +216,8 @@ wh_schemes_check_shared(uint32 schemes, const WhSecrets *secrets)
 		wh_scheme_key(WH_SCHEME_V1, secrets->shared, &key) != WH_SECRET_OK)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("signature_schemes must not contain v1 or rfc9421 while the endpoint's secret "
-						"is plain text"),
+				 errmsg("signature_schemes must not contain v1 or rfc9421 while the endpoint's "
+						"secret is plain text"),
 				 errhint("Give it one that begins with \"%s\" first, by webhooks.rotate_secret.",
 						 WH_SECRET_PREFIX)));
 	explicit_bzero(&key, sizeof(key));

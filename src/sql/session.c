@@ -4,13 +4,13 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "id.h"
 #include "settings.h"
 #include "sql/session.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
-
-#define TENANT_ID_MAX 255		/* bytes */
 
 const char *
 wh_session_tenant(void)
@@ -30,16 +30,15 @@ wh_tenant_named(const char *tenant_id)
 				 errdetail("The session is confined to one tenant by webhooks.tenant_id.")));
 	if (tenant_id == NULL)
 		tenant_id = own ? own : "";
-	if (strlen(tenant_id) > TENANT_ID_MAX)
-		wh_refuse("tenant_id", psprintf("must have at most %d bytes", TENANT_ID_MAX));
+	if (strlen(tenant_id) > WH_TENANT_ID_MAX)
+		wh_refuse("tenant_id", psprintf("must have at most %d bytes", WH_TENANT_ID_MAX));
 	return pstrdup(tenant_id);
 }
 
 char *
 wh_tenant_named_by(FunctionCallInfo fcinfo, int number)
 {
-	return wh_tenant_named(PG_ARGISNULL(number) ? NULL :
-						   text_to_cstring(PG_GETARG_TEXT_PP(number)));
+	return wh_tenant_named(wh_given_text(fcinfo, number));
 }
 
 void
@@ -55,8 +54,31 @@ wh_refuse_unknown(const char *what, const pg_uuid_t *id)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_NO_DATA_FOUND),
-			 errmsg("%s %s does not exist", what,
-					DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(id))))));
+			 errmsg("%s %s does not exist", what, wh_uuid_text(id))));
+}
+
+void
+wh_refuse_unknown_name(const char *what, const char *name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_NO_DATA_FOUND),
+			 errmsg("%s \"%s\" does not exist", what, name)));
+}
+
+char *
+wh_given_text(FunctionCallInfo fcinfo, int number)
+{
+	return PG_ARGISNULL(number) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(number));
+}
+
+char *
+wh_required_text(FunctionCallInfo fcinfo, int number, const char *name)
+{
+	char	   *text = wh_given_text(fcinfo, number);
+
+	if (text == NULL)
+		wh_refuse(name, "must not be NULL");
+	return text;
 }
 
 pg_uuid_t *
@@ -102,4 +124,33 @@ wh_execute(const char *sql, int count, const WhArgument *arguments)
 	if (result < 0)
 		elog(ERROR, "statement failed: %s", SPI_result_code_string(result));
 	return SPI_processed;
+}
+
+WhArgument
+wh_text_argument(const char *text)
+{
+	return (WhArgument)
+	{
+		TEXTOID, text ? CStringGetTextDatum(text) : (Datum) 0, text == NULL
+	};
+}
+
+WhArgument
+wh_tenant_argument(void)
+{
+	return wh_text_argument(wh_session_tenant());
+}
+
+Datum
+wh_result(uint64 row, int column, bool *isnull)
+{
+	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, isnull);
+}
+
+pg_uuid_t
+wh_result_id(uint64 row, int column)
+{
+	bool		isnull;
+
+	return *DatumGetUUIDP(wh_result(row, column, &isnull));
 }

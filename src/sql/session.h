@@ -10,6 +10,8 @@
 #include "utils/array.h"
 #include "utils/uuid.h"
 
+#define WH_TENANT_ID_MAX 255	/* bytes */
+
 /* The tenant that webhooks.tenant_id confines the session to; NULL when it does not. */
 extern const char *wh_session_tenant(void);
 
@@ -27,6 +29,15 @@ extern void wh_refuse(const char *argument, const char *rule) pg_attribute_noret
 
 /* Raises P0002: "<what> <id> does not exist". */
 extern void wh_refuse_unknown(const char *what, const pg_uuid_t *id) pg_attribute_noreturn();
+
+/* The same of what has a name: "<what> "<name>" does not exist". */
+extern void wh_refuse_unknown_name(const char *what, const char *name) pg_attribute_noreturn();
+
+/* The text argument; NULL when it is. */
+extern char *wh_given_text(FunctionCallInfo fcinfo, int number);
+
+/* The same, or an error naming it when it is NULL. */
+extern char *wh_required_text(FunctionCallInfo fcinfo, int number, const char *name);
 
 /* The uuid argument, or an error naming it when it is NULL. */
 extern pg_uuid_t *wh_uuid_argument(FunctionCallInfo fcinfo, int number, const char *name);
@@ -49,5 +60,15 @@ typedef struct WhArgument
  * names only: search_path is what the SQL declaration of the calling function sets.
  */
 extern uint64 wh_execute(const char *sql, int count, const WhArgument *arguments);
+
+/* A text, or NULL; the tenant that the session is confined to, or NULL. */
+extern WhArgument wh_text_argument(const char *text);
+extern WhArgument wh_tenant_argument(void);
+
+/* A value of the rows that the last statement gave; row from 0, column from 1. */
+extern Datum wh_result(uint64 row, int column, bool *isnull);
+
+/* The same of an id that is not NULL. */
+extern pg_uuid_t wh_result_id(uint64 row, int column);
 
 #endif

@@ -25,16 +25,6 @@
 PG_FUNCTION_INFO_V1(wh_sql_add_signing_key);
 PG_FUNCTION_INFO_V1(wh_sql_retire_signing_key);
 
-static void refuse_unknown(const char *key_id) pg_attribute_noreturn();
-
-static void
-refuse_unknown(const char *key_id)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_NO_DATA_FOUND),
-			 errmsg("signing key \"%s\" does not exist", key_id)));
-}
-
 /* Below the executor: dispatch_to_urls runs as its caller, who may not read the table. */
 void
 wh_signing_key_check(const char *tenant_id, const char *key_id)
@@ -62,7 +52,7 @@ wh_signing_key_check(const char *tenant_id, const char *key_id)
 	table_close(rel, AccessShareLock);
 
 	if (!found)
-		refuse_unknown(key_id);
+		wh_refuse_unknown_name("signing key", key_id);
 	if (!active)
 		wh_refuse("signing_key_id", psprintf("names a retired key: \"%s\"", key_id));
 }
@@ -88,26 +78,26 @@ wh_sql_add_signing_key(PG_FUNCTION_ARGS)
 {
 	char	   *key_id = key_id_argument(fcinfo);
 	char	   *tenant_id = wh_tenant_named_by(fcinfo, 2);
-	WhSecrets	secrets = wh_secrets_for_schemes(WH_SCHEME_BIT(WH_SCHEME_V1), PG_ARGISNULL(1) ? NULL :
-											 text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	WhSecrets	secrets = wh_secrets_for_schemes(WH_SCHEME_BIT(WH_SCHEME_V1),
+												 wh_given_text(fcinfo, 1));
 	char	   *secret = secrets.shared;
 	text	   *result = cstring_to_text(secret);
 	WhSealed	sealed = wh_secret_seal(secret, psprintf("signing_key %s %s", tenant_id, key_id));
 	WhArgument	arguments[] = {
-		{TEXTOID, CStringGetTextDatum(tenant_id)}, {TEXTOID, CStringGetTextDatum(key_id)},
-		{TEXTOID, CStringGetTextDatum(sealed.text)},
-		{TEXTOID, sealed.key_id ? CStringGetTextDatum(sealed.key_id) : (Datum) 0,
-		sealed.key_id == NULL}
+		wh_text_argument(tenant_id), wh_text_argument(key_id),
+		wh_text_argument(sealed.text), wh_text_argument(sealed.key_id)
 	};
 
 	SPI_connect();
-	if (wh_execute("INSERT INTO webhooks.signing_keys (tenant_id, key_id, secret, encryption_key_id)"
+	if (wh_execute("INSERT INTO webhooks.signing_keys"
+				   " (tenant_id, key_id, secret, encryption_key_id)"
 				   " VALUES ($1, $2, $3, $4) ON CONFLICT (tenant_id, key_id) DO NOTHING",
 				   lengthof(arguments), arguments) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("signing key \"%s\" exists already", key_id),
-				 errhint("A key does not change: add one with another key_id, and retire this one.")));
+				 errhint("A key does not change: add one with another key_id, "
+						 "and retire this one.")));
 	SPI_finish();
 	PG_RETURN_TEXT_P(result);
 }
@@ -118,13 +108,13 @@ wh_sql_retire_signing_key(PG_FUNCTION_ARGS)
 	char	   *key_id = key_id_argument(fcinfo);
 	char	   *tenant_id = wh_tenant_named_by(fcinfo, 1);
 	WhArgument	arguments[] = {
-		{TEXTOID, CStringGetTextDatum(tenant_id)}, {TEXTOID, CStringGetTextDatum(key_id)}
+		wh_text_argument(tenant_id), wh_text_argument(key_id)
 	};
 
 	SPI_connect();
 	if (wh_execute("UPDATE webhooks.signing_keys SET retired_at = coalesce(retired_at, now())"
 				   " WHERE tenant_id = $1 AND key_id = $2", lengthof(arguments), arguments) == 0)
-		refuse_unknown(key_id);
+		wh_refuse_unknown_name("signing key", key_id);
 	SPI_finish();
 	PG_RETURN_VOID();
 }

@@ -6,6 +6,7 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "fmgr.h"
+#include "id.h"
 #include "secret.h"
 #include "sql/endpoint_secret.h"
 #include "sql/lifecycle.h"
@@ -40,12 +41,13 @@ static uint32
 read_schemes(const pg_uuid_t *endpoint_id)
 {
 	WhArgument	argument = {UUIDOID, UUIDPGetDatum(endpoint_id)};
+	Datum		schemes;
 	bool		isnull;
 
 	wh_execute("SELECT signature_schemes FROM webhooks.endpoints WHERE endpoint_id = $1", 1,
 			   &argument);
-	return wh_schemes_argument(DatumGetArrayTypeP(SPI_getbinval(SPI_tuptable->vals[0],
-																SPI_tuptable->tupdesc, 1, &isnull)));
+	schemes = wh_result(0, 1, &isnull);
+	return wh_schemes_argument(DatumGetArrayTypeP(schemes));
 }
 
 /* The secret of the current row, opened; NULL, with the reason, when it cannot be. */
@@ -77,8 +79,7 @@ read_secrets(const pg_uuid_t *endpoint_id)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("a secret of endpoint %s cannot be read: %s",
-							DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(endpoint_id))),
-							reason)));
+							wh_uuid_text(endpoint_id), reason)));
 		if (wh_key_is_ed25519(secret))
 			secrets.pair = secret;
 		else
@@ -122,8 +123,7 @@ wh_sql_rotate_secret(PG_FUNCTION_ARGS)
 	SPI_connect();
 	(void) wh_lock_endpoint(endpoint_id);
 	wh_refuse_target(endpoint_id);
-	secrets = wh_secrets_for_schemes(read_schemes(endpoint_id), PG_ARGISNULL(2) ? NULL :
-									 text_to_cstring(PG_GETARG_TEXT_PP(2)));
+	secrets = wh_secrets_for_schemes(read_schemes(endpoint_id), wh_given_text(fcinfo, 2));
 
 	/* one that already expires sooner keeps its time */
 	wh_execute("UPDATE webhooks.endpoint_secrets SET expires_at = least(expires_at, now() + $2)"
@@ -153,9 +153,9 @@ wh_sql_public_key(PG_FUNCTION_ARGS)
 	if (pair == NULL || wh_key_decode_ed25519(pair, &key) != WH_SECRET_OK)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("endpoint %s has no public key",
-						DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(endpoint_id)))),
-				 errhint("One that signs v1a has, or rfc9421 with a secret that begins with \"%s\".",
+				 errmsg("endpoint %s has no public key", wh_uuid_text(endpoint_id)),
+				 errhint("One that signs v1a has, or rfc9421 with a secret that begins with "
+						 "\"%s\".",
 						 WH_PRIVATE_PREFIX)));
 	wh_key_encode_public(&key, text);
 	explicit_bzero(&key, sizeof(key));

@@ -21,7 +21,6 @@
 #include "tables.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
-#include "utils/lsyscache.h"
 #include "utils/regproc.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -38,14 +37,6 @@ static char *
 secret_owner(const char *name)
 {
 	return psprintf("source %s", name);
-}
-
-static void
-refuse_unknown(const char *name)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_NO_DATA_FOUND),
-			 errmsg("source \"%s\" does not exist", name)));
 }
 
 
@@ -76,7 +67,8 @@ static void
 read_secret(WhSource *source, HeapTuple tuple, TupleDesc desc)
 {
 	WhSealed	sealed = {
-		text_column(tuple, desc, SOURCES_SECRET), text_column(tuple, desc, SOURCES_ENCRYPTION_KEY_ID)
+		text_column(tuple, desc, SOURCES_SECRET),
+		text_column(tuple, desc, SOURCES_ENCRYPTION_KEY_ID)
 	};
 	const char *reason = NULL;
 	char	   *secret = wh_secret_open(&sealed, secret_owner(source->name), &reason);
@@ -118,7 +110,7 @@ wh_source_read(const char *tenant_id, const char *name)
 	HeapTuple	tuple = systable_getnext(scan);
 
 	if (tuple == NULL)
-		refuse_unknown(name);
+		wh_refuse_unknown_name("source", name);
 	read_source(&source, tuple, RelationGetDescr(rel));
 	systable_endscan(scan);
 	UnregisterSnapshot(snapshot);
@@ -170,11 +162,8 @@ wh_source_handlers(const WhSource *source, const char *event_type)
 static char *
 name_argument(FunctionCallInfo fcinfo, int number, const char *argument, int max)
 {
-	char	   *name;
+	char	   *name = wh_required_text(fcinfo, number, argument);
 
-	if (PG_ARGISNULL(number))
-		wh_refuse(argument, "must not be NULL");
-	name = text_to_cstring(PG_GETARG_TEXT_PP(number));
 	if (name[0] == '\0' || strlen(name) > max)
 		wh_refuse(argument, psprintf("must have 1 to %d bytes", max));
 	for (const char *c = name; *c; c++)
@@ -187,7 +176,7 @@ Datum
 wh_sql_add_source(PG_FUNCTION_ARGS)
 {
 	char	   *name = name_argument(fcinfo, 0, "name", SOURCE_NAME_MAX);
-	char	   *secret = PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1));
+	char	   *secret = wh_given_text(fcinfo, 1);
 	WhScheme	scheme = wh_scheme_argument(PG_ARGISNULL(2) ? "" :
 											text_to_cstring(PG_GETARG_TEXT_PP(2)));
 	char	   *tenant_id = wh_tenant_named_by(fcinfo, 5);
@@ -206,10 +195,8 @@ wh_sql_add_source(PG_FUNCTION_ARGS)
 	SPI_connect();
 	{
 		WhArgument	arguments[] = {
-			{TEXTOID, CStringGetTextDatum(tenant_id)}, {TEXTOID, CStringGetTextDatum(name)},
-			{TEXTOID, CStringGetTextDatum(sealed.text)},
-			{TEXTOID, sealed.key_id ? CStringGetTextDatum(sealed.key_id) : (Datum) 0,
-			sealed.key_id == NULL},
+			wh_text_argument(tenant_id), wh_text_argument(name),
+			wh_text_argument(sealed.text), wh_text_argument(sealed.key_id),
 			{TEXTOID, CStringGetTextDatum(wh_scheme_name(scheme))},
 			{INTERVALOID, PG_GETARG_DATUM(3)}, {JSONPATHOID, PG_GETARG_DATUM(4), PG_ARGISNULL(4)}
 		};
@@ -232,13 +219,13 @@ wh_sql_remove_source(PG_FUNCTION_ARGS)
 	char	   *name = name_argument(fcinfo, 0, "name", SOURCE_NAME_MAX);
 	WhArgument	arguments[] = {
 		{TEXTOID, CStringGetTextDatum(wh_tenant_named_by(fcinfo, 1))},
-		{TEXTOID, CStringGetTextDatum(name)}
+		wh_text_argument(name)
 	};
 
 	SPI_connect();
 	if (wh_execute("DELETE FROM webhooks.sources WHERE tenant_id = $1 AND name = $2",
 				   2, arguments) == 0)
-		refuse_unknown(name);
+		wh_refuse_unknown_name("source", name);
 	wh_execute("DELETE FROM webhooks.source_handlers WHERE tenant_id = $1 AND source = $2",
 			   2, arguments);
 	SPI_finish();
@@ -271,7 +258,7 @@ lock_source(const WhArgument *key, const char *name)
 {
 	if (wh_execute("SELECT FROM webhooks.sources WHERE tenant_id = $1 AND name = $2 FOR UPDATE",
 				   2, key) == 0)
-		refuse_unknown(name);
+		wh_refuse_unknown_name("source", name);
 }
 
 Datum
@@ -282,7 +269,7 @@ wh_sql_on_event(PG_FUNCTION_ARGS)
 	char	   *star = strchr(pattern, '*');
 	WhArgument	arguments[4] = {
 		{TEXTOID, CStringGetTextDatum(wh_tenant_named_by(fcinfo, 3))},
-		{TEXTOID, CStringGetTextDatum(source)}, {TEXTOID, CStringGetTextDatum(pattern)}
+		wh_text_argument(source), wh_text_argument(pattern)
 	};
 
 	if (star && (star[1] != '\0' || (star > pattern && (star == pattern + 1 || star[-1] != '.'))))
@@ -293,7 +280,7 @@ wh_sql_on_event(PG_FUNCTION_ARGS)
 
 		check_handler(PG_GETARG_OID(2));
 		handler = format_procedure_qualified(PG_GETARG_OID(2));
-		arguments[3] = (WhArgument) {TEXTOID, CStringGetTextDatum(handler)};
+		arguments[3] = wh_text_argument(handler);
 	}
 
 	SPI_connect();

@@ -83,9 +83,12 @@ wh_sql_endpoint_breakers(PG_FUNCTION_ARGS)
 static void
 put_process(ReturnSetInfo *result, const WhProcess *process)
 {
-	/* a tenant is told no figures, which are of all tenants; what went wrong, in its database only */
+	/*
+	 * a tenant is told no figures, which are of all tenants; what went wrong, in its database only
+	 */
 	bool		confined = wh_session_tenant() != NULL;
-	bool		told = process->last_error_at != 0 && process->database == MyDatabaseId && !confined;
+	bool		told = process->last_error_at != 0 && process->database == MyDatabaseId &&
+		!confined;
 	char	   *database = get_database_name(process->database);
 	Size		error_len = pg_mbcliplen(process->last_error, strlen(process->last_error),
 										 WH_LAST_ERROR_SIZE - 1);

@@ -10,10 +10,12 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/heaptoast.h"
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "catalog/pg_type.h"
 #include "core/event_type.h"
+#include "sql/session.h"
 #include "sql/subscription.h"
 #include "tables.h"
 #include "utils/array.h"
@@ -25,7 +27,6 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
-#define TENANT_ID_MAX 256		/* with the NUL */
 #define ENDPOINTS_CACHED_MAX 100000 /* with more than that, a further tenant makes all others go */
 #define MATCHED_MAX 200000		/* takers of all types; past that they are found anew */
 
@@ -46,7 +47,7 @@ typedef struct ExactPattern
 
 typedef struct Tenant
 {
-	char		tenant_id[TENANT_ID_MAX];	/* hash key: first */
+	char		tenant_id[WH_TENANT_ID_MAX + 1];	/* hash key: first */
 	int			count;
 	Subscription *items;
 	int			exact_count;
@@ -122,15 +123,16 @@ start_afresh(void)
 	cached = 0;
 	forget_matches();
 	tenants = create_hash("webhooks tenants",
-						  (HASHCTL) {.keysize = TENANT_ID_MAX, .entrysize = sizeof(Tenant),
-						  .hcxt = tenants_context}, HASH_STRINGS);
+						  (HASHCTL) {.keysize = WH_TENANT_ID_MAX + 1,
+						  .entrysize = sizeof(Tenant), .hcxt = tenants_context}, HASH_STRINGS);
 }
 
 static WhOrdering
 read_ordering(HeapTuple tuple, TupleDesc desc)
 {
 	bool		isnull;
-	char	   *ordering = TextDatumGetCString(heap_getattr(tuple, ENDPOINTS_ORDERING, desc, &isnull));
+	Datum		value = heap_getattr(tuple, ENDPOINTS_ORDERING, desc, &isnull);
+	char	   *ordering = TextDatumGetCString(value);
 
 	return strcmp(ordering, "endpoint") == 0 ? WH_ORDERING_ENDPOINT :
 		strcmp(ordering, "key") == 0 ? WH_ORDERING_KEY : WH_ORDERING_NONE;
@@ -265,7 +267,7 @@ find_tenant(const char *tenant_id)
 
 	/* entered when complete: an error on the way must not leave half of it */
 	load(tenant_id, &loaded);
-	strlcpy(loaded.tenant_id, tenant_id, TENANT_ID_MAX);
+	strlcpy(loaded.tenant_id, tenant_id, sizeof(loaded.tenant_id));
 	tenant = hash_search(tenants, tenant_id, HASH_ENTER, NULL);
 	*tenant = loaded;
 	cached += loaded.count + 1;
@@ -377,34 +379,51 @@ wh_subscribers(const char *tenant_id, const char *event_type, const WhSubscriber
 	return latest->count;
 }
 
+HeapTuple
+wh_read_endpoint(Relation endpoints, const pg_uuid_t *endpoint_id)
+{
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	ScanKeyData key;
+
+	ScanKeyInit(&key, ENDPOINTS_ENDPOINT_ID, BTEqualStrategyNumber, F_UUID_EQ,
+				UUIDPGetDatum(endpoint_id));
+	scan = systable_beginscan(endpoints, wh_table("endpoints_pkey"), true, snapshot, 1, &key);
+	tuple = systable_getnext(scan);
+	if (tuple)
+		tuple = toast_flatten_tuple(tuple, RelationGetDescr(endpoints));
+	systable_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	return tuple;
+}
+
+static bool
+belongs_to(HeapTuple tuple, TupleDesc desc, const char *tenant_id)
+{
+	bool		isnull;
+	Datum		value = heap_getattr(tuple, ENDPOINTS_TENANT_ID, desc, &isnull);
+
+	return strcmp(TextDatumGetCString(value), tenant_id) == 0;
+}
+
 /* Read anew each time: who names endpoints names few, and their tenant may have very many. */
 WhEndpointStanding
 wh_endpoint_standing(const char *tenant_id, const pg_uuid_t *endpoint_id, WhSubscriber *subscriber)
 {
 	Relation	rel = table_open(wh_table("endpoints"), AccessShareLock);
 	TupleDesc	desc = RelationGetDescr(rel);
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	HeapTuple	tuple = wh_read_endpoint(rel, endpoint_id);
 	WhEndpointStanding standing = WH_ENDPOINT_UNKNOWN;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-	ScanKeyData key;
-	bool		isnull;
 
-	ScanKeyInit(&key, ENDPOINTS_ENDPOINT_ID, BTEqualStrategyNumber, F_UUID_EQ,
-				UUIDPGetDatum(endpoint_id));
-	scan = systable_beginscan(rel, wh_table("endpoints_pkey"), true, snapshot, 1, &key);
-	tuple = systable_getnext(scan);
-	if (tuple && strcmp(TextDatumGetCString(heap_getattr(tuple, ENDPOINTS_TENANT_ID, desc,
-														  &isnull)), tenant_id) == 0)
+	if (tuple && belongs_to(tuple, desc, tenant_id))
 	{
-		subscriber->endpoint_id = *endpoint_id;
-		subscriber->ordering = read_ordering(tuple, desc);
-		subscriber->filter = NULL;
-		subscriber->api_version = read_api_version(tuple, desc);
+		*subscriber = (WhSubscriber) {
+			.endpoint_id = *endpoint_id, .ordering = read_ordering(tuple, desc),
+			.api_version = read_api_version(tuple, desc)
+		};
 		standing = is_enabled(tuple, desc) ? WH_ENDPOINT_ENABLED : WH_ENDPOINT_DISABLED;
 	}
-	systable_endscan(scan);
-	UnregisterSnapshot(snapshot);
 	table_close(rel, AccessShareLock);
 	return standing;
 }

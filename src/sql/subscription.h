@@ -7,7 +7,9 @@
 
 #include "postgres.h"
 
+#include "access/htup.h"
 #include "sql/filter.h"
+#include "utils/relcache.h"
 #include "utils/uuid.h"
 
 typedef enum WhOrdering
@@ -42,10 +44,13 @@ typedef enum WhEndpointStanding
 } WhEndpointStanding;
 
 /*
- * *subscriber is set unless the endpoint is unknown, in the current context, and without the filter:
- * an endpoint that is named gets the event.
+ * *subscriber is set unless the endpoint is unknown, in the current context, and without the
+ * filter: an endpoint that is named gets the event.
  */
 extern WhEndpointStanding wh_endpoint_standing(const char *tenant_id, const pg_uuid_t *endpoint_id,
 											   WhSubscriber *subscriber);
+
+/* A copy of an endpoint's row, whoever's it is, in the current context; NULL: there is none. */
+extern HeapTuple wh_read_endpoint(Relation endpoints, const pg_uuid_t *endpoint_id);
 
 #endif

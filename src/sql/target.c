@@ -1,7 +1,7 @@
 /*
- * Rows of endpoints for URLs. They are added as the extension's owner, since dispatch_to_urls runs as
- * its caller; that does not invalidate what sessions and workers know of endpoints, or an application
- * with a new URL in every call would have all of them read everything anew.
+ * Rows of endpoints for URLs. They are added as the extension's owner, since dispatch_to_urls runs
+ * as its caller; that does not invalidate what sessions and workers know of endpoints, or an
+ * application with a new URL in every call would have all of them read everything anew.
  */
 #include "postgres.h"
 
@@ -10,6 +10,7 @@
 #include "common/sha2.h"
 #include "executor/spi.h"
 #include "fmgr.h"
+#include "id.h"
 #include "sql/options.h"
 #include "sql/order.h"
 #include "sql/owner.h"
@@ -164,7 +165,9 @@ add(const WhTargetOptions *options, Datum *ids, Datum *urls, int count)
 	wh_owner_end(&scope);
 }
 
-/* Of those that are there nothing is written, nor their rows locked: they are used again and again. */
+/*
+ * Of those that are there nothing is written, nor their rows locked: they are used again and again.
+ */
 static void
 add_missing(const WhTargetOptions *options, Target *targets, int count)
 {
@@ -220,7 +223,7 @@ wh_refuse_target(const pg_uuid_t *endpoint_id)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("endpoint %s is a target of dispatch_to_urls",
-						DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(endpoint_id)))),
+						wh_uuid_text(endpoint_id)),
 				 errhint("What it is sent, and how, is said by each call of dispatch_to_urls.")));
 }
 
@@ -232,7 +235,10 @@ wh_refuse_target(const pg_uuid_t *endpoint_id)
 	" AND NOT EXISTS (SELECT FROM webhooks.queue q WHERE q.endpoint_id = e.endpoint_id)" \
 	" AND NOT EXISTS (SELECT FROM webhooks.dead_letters d WHERE d.endpoint_id = e.endpoint_id)"
 
-/* A transaction may have dispatched to it and not have committed: so it is asked again under a lock. */
+/*
+ * A transaction may have dispatched to it and not have committed: so it is asked again under a
+ * lock.
+ */
 static uint64
 remove_unless_used(const pg_uuid_t *endpoint_id)
 {
@@ -257,12 +263,7 @@ wh_sql_remove_unused_targets(PG_FUNCTION_ARGS)
 	count = wh_execute(psprintf("SELECT e.endpoint_id FROM webhooks.endpoints e WHERE " UNUSED
 								" LIMIT %d", REMOVED_AT_ONCE), 0, NULL);
 	for (uint64 i = 0; i < count; i++)
-	{
-		bool		isnull;
-
-		ids[i] = *DatumGetUUIDP(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1,
-											  &isnull));
-	}
+		ids[i] = wh_result_id(i, 1);
 	for (uint64 i = 0; i < count; i++)
 		removed += remove_unless_used(&ids[i]);
 	SPI_finish();

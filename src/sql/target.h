@@ -2,8 +2,8 @@
  * Targets that nobody registered: URLs that dispatch_to_urls is given.
  *
  * Each is a row of endpoints all the same, so that limits, breaker and the rules for addresses are
- * those of any endpoint. Its id is made of all that tells it from others, so the same URL is the same
- * row every time. It subscribes to nothing, and goes when nothing needs it any more.
+ * those of any endpoint. Its id is made of all that tells it from others, so the same URL is the
+ * same row every time. It subscribes to nothing, and goes when nothing needs it any more.
  */
 #ifndef WH_SQL_TARGET_H
 #define WH_SQL_TARGET_H
@@ -27,7 +27,10 @@ typedef struct WhTargetOptions
  */
 extern ArrayType *wh_targets(const WhTargetOptions *options, ArrayType *urls);
 
-/* Raises 55000 when the endpoint is a target, whose options are not to be changed. Connected to SPI. */
+/*
+ * Raises 55000 when the endpoint is a target, whose options are not to be changed. Connected to
+ * SPI.
+ */
 extern void wh_refuse_target(const pg_uuid_t *endpoint_id);
 
 #endif

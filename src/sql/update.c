@@ -9,6 +9,7 @@
 
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "id.h"
 #include "sql/lifecycle.h"
 #include "sql/options.h"
 #include "sql/session.h"
@@ -98,8 +99,8 @@ update_row(const pg_uuid_t *endpoint_id, const WhOptions *options)
 }
 
 /*
- * What another transaction queues at this time by the old ordering keeps its place in that: to wait for
- * every dispatch that is under way would hold up all that come after.
+ * What another transaction queues at this time by the old ordering keeps its place in that: to wait
+ * for every dispatch that is under way would hold up all that come after.
  */
 static void
 renew_lanes(const pg_uuid_t *endpoint_id)
@@ -142,7 +143,7 @@ wh_sql_update_endpoint(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("endpoint %s is a target of dispatch_to_urls",
-						DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(endpoint_id)))),
+						wh_uuid_text(endpoint_id)),
 				 errhint("Its options are those that dispatch_to_urls was given.")));
 	refuse_empty_mask(endpoint_id, &options.headers);
 	if (options.given[OPTION_SIGNATURE_SCHEMES])

@@ -10,7 +10,6 @@
 #include "catalog/pg_collation.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
-#include "commands/dbcommands.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "nodes/value.h"
@@ -21,7 +20,6 @@
 #include "utils/lsyscache.h"
 #include "utils/regproc.h"
 #include "utils/syscache.h"
-#include "utils/varlena.h"
 
 typedef struct UserFunction
 {
@@ -103,7 +101,10 @@ wh_user_function_name(WhUserFunctionKind kind, Oid function)
 
 /* ---- looking up ---- */
 
-/* By what is in the catalog alone: search_path has no say, and to use a schema is no privilege here. */
+/*
+ * By what is in the catalog alone: search_path has no say, and to use a schema is no privilege
+ * here.
+ */
 static HeapTuple
 find_procedure(const char *name)
 {

@@ -29,8 +29,8 @@ typedef struct WhUserFunctions WhUserFunctions;
 extern WhUserFunctions *wh_user_functions_create(void);
 
 /*
- * What the function returns, in the current context; for void it is true. Raises 55000 when there is
- * no such function any more, and whatever the function raises.
+ * What the function returns, in the current context; for void it is true. Raises 55000 when there
+ * is no such function any more, and whatever the function raises.
  */
 extern NullableDatum wh_user_function_call(WhUserFunctions *functions, WhUserFunctionKind kind,
 										   const char *name, const char *event_type,

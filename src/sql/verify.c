@@ -21,14 +21,6 @@ PG_FUNCTION_INFO_V1(wh_sql_verify_bytea);
 PG_FUNCTION_INFO_V1(wh_sql_verify_any_text);
 PG_FUNCTION_INFO_V1(wh_sql_verify_any_bytea);
 
-static char *
-text_argument(FunctionCallInfo fcinfo, int number, const char *name)
-{
-	if (PG_ARGISNULL(number))
-		wh_refuse(name, "must not be NULL");
-	return text_to_cstring(PG_GETARG_TEXT_PP(number));
-}
-
 
 /* ---- signing ---- */
 
@@ -49,7 +41,7 @@ message_id_argument(FunctionCallInfo fcinfo, WhScheme scheme)
 
 	if (scheme != WH_SCHEME_V1 && scheme != WH_SCHEME_V1A && scheme != WH_SCHEME_RFC9421)
 		return "";
-	id = text_argument(fcinfo, MESSAGE_ID, "message_id");
+	id = wh_required_text(fcinfo, MESSAGE_ID, "message_id");
 	if (id[0] == '\0')
 		wh_refuse("message_id", "must not be empty");
 	for (const char *c = id; *c; c++)
@@ -98,8 +90,8 @@ sign_http(const WhSecretKey *key, const WhSigned *message)
 static Datum
 sign(FunctionCallInfo fcinfo, WhBytes body)
 {
-	WhScheme	scheme = wh_scheme_argument(text_argument(fcinfo, SIGN_SCHEME, "scheme"));
-	WhSecretKey key = wh_secret_argument(scheme, text_argument(fcinfo, SIGN_SECRET, "secret"));
+	WhScheme	scheme = wh_scheme_argument(wh_required_text(fcinfo, SIGN_SCHEME, "scheme"));
+	WhSecretKey key = wh_secret_argument(scheme, wh_required_text(fcinfo, SIGN_SECRET, "secret"));
 	WhSigned	message = {
 		.id = message_id_argument(fcinfo, scheme), .timestamp_s = sent_at_argument(fcinfo, scheme),
 		.body = body
@@ -114,8 +106,8 @@ sign(FunctionCallInfo fcinfo, WhBytes body)
 	else
 	{
 		if (scheme == WH_SCHEME_V1A)
-			message.scratch = MemoryContextAllocHuge(CurrentMemoryContext,
-													 WH_SIGNED_SCRATCH_SIZE(strlen(message.id), body.len));
+			message.scratch = palloc_extended(WH_SIGNED_SCRATCH_SIZE(strlen(message.id), body.len),
+											  MCXT_ALLOC_HUGE);
 		if (!wh_signature_make(scheme, &key, &message, signature))
 			refuse_unsigned();
 		result = scheme != WH_SCHEME_STRIPE ? signature :
@@ -162,8 +154,8 @@ verify(FunctionCallInfo fcinfo, WhBytes body, WhScheme scheme, WhSecretKey *keys
 static bool
 verify_one(FunctionCallInfo fcinfo, WhBytes body)
 {
-	WhScheme	scheme = wh_scheme_argument(text_argument(fcinfo, VERIFY_SCHEME, "scheme"));
-	WhSecretKey key = wh_secret_argument(scheme, text_argument(fcinfo, VERIFY_SECRET, "secret"));
+	WhScheme	scheme = wh_scheme_argument(wh_required_text(fcinfo, VERIFY_SCHEME, "scheme"));
+	WhSecretKey key = wh_secret_argument(scheme, wh_required_text(fcinfo, VERIFY_SECRET, "secret"));
 
 	return verify(fcinfo, body, scheme, &key, 1);
 }
@@ -171,7 +163,7 @@ verify_one(FunctionCallInfo fcinfo, WhBytes body)
 static bool
 verify_any(FunctionCallInfo fcinfo, WhBytes body)
 {
-	WhScheme	scheme = wh_scheme_argument(text_argument(fcinfo, VERIFY_SCHEME, "scheme"));
+	WhScheme	scheme = wh_scheme_argument(wh_required_text(fcinfo, VERIFY_SCHEME, "scheme"));
 	Datum	   *secrets;
 	int			count = PG_ARGISNULL(VERIFY_SECRET) ? 0 :
 		wh_elements("secrets", PG_GETARG_ARRAYTYPE_P(VERIFY_SECRET), &secrets);

@@ -6,6 +6,7 @@
 
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "id.h"
 #include "secret.h"
 #include "tables.h"
 #include "utils/array.h"
@@ -19,26 +20,48 @@
 #define HELD_S 10
 #define TELL_AGAIN_S 60
 
+/*
+ * The columns of config_statement. Behind each secret stands the id of the key that it is encrypted
+ * with.
+ */
+enum
+{
+	CONFIG_POSITION = 1, CONFIG_ACTIVE, CONFIG_TENANT_ID, CONFIG_URL, CONFIG_HEADERS,
+	CONFIG_SECRETS, CONFIG_SECRET_EXPIRIES, CONFIG_RETRY_SCHEDULE, CONFIG_RETRY_ON,
+	CONFIG_TIMEOUT_MS, CONFIG_MAX_IN_FLIGHT, CONFIG_RATE_LIMIT, CONFIG_SECRET_KEY_IDS,
+	CONFIG_AUTHORIZATION, CONFIG_AUTHORIZATION_KEY_ID, CONFIG_HAS_AUTHORIZATION,
+	CONFIG_CLIENT_CERTIFICATE, CONFIG_CLIENT_KEY, CONFIG_CLIENT_KEY_KEY_ID, CONFIG_SCHEMES,
+	CONFIG_SIGNING_KEY_ID, CONFIG_SIGNING_KEY, CONFIG_SIGNING_KEY_KEY_ID, CONFIG_PAYLOAD_FORMAT,
+	CONFIG_API_VERSION
+};
+
 static WhStatement config_statement = {
 	"SELECT n, e.state = 'active', e.tenant_id, e.url,"
 	/* libcurl takes "Name;" for a header without a value, and "Name:" for one to leave out */
-	" CASE WHEN e.headers = '{}' THEN '{}'::text[] ELSE ARRAY(SELECT h.key || CASE WHEN btrim(h.value, E' \\t') = '' THEN ';' ELSE ': ' || h.value END"
+	" CASE WHEN e.headers = '{}' THEN '{}'::text[] ELSE ARRAY(SELECT h.key ||"
+	"   CASE WHEN btrim(h.value, E' \\t') = '' THEN ';' ELSE ': ' || h.value END"
 	"  FROM jsonb_each_text(e.headers) h WHERE lower(h.key COLLATE \"C\") <> 'authorization') END,"
-	" coalesce(s.secrets, '{}'::text[]), coalesce(s.expiries, '{}'::timestamptz[]),"
+	" coalesce(s.secrets, '{}'::text[]),"
+	" coalesce(s.expiries, '{}'::timestamptz[]),"
 	" CASE WHEN e.retry_schedule IS NOT NULL THEN"
 	"  ARRAY(SELECT (EXTRACT(epoch FROM w) * 1000)::bigint"
-	" FROM unnest(e.retry_schedule) WITH ORDINALITY u(w, i) ORDER BY i) END,"
-	" e.retry_on, (EXTRACT(epoch FROM e.timeout) * 1000)::integer, e.max_in_flight,"
-	" coalesce(e.rate_limit, 0)::double precision, coalesce(s.key_ids, '{}'::text[]),"
+	"   FROM unnest(e.retry_schedule) WITH ORDINALITY u(w, i) ORDER BY i) END,"
+	" e.retry_on,"
+	" (EXTRACT(epoch FROM e.timeout) * 1000)::integer,"
+	" e.max_in_flight,"
+	" coalesce(e.rate_limit, 0)::double precision,"
+	" coalesce(s.key_ids, '{}'::text[]),"
 	" a.secret, a.encryption_key_id,"
 	" EXISTS (SELECT FROM jsonb_object_keys(e.headers) k"
 	"  WHERE lower(k COLLATE \"C\") = 'authorization'),"
 	" e.client_certificate, k.secret, k.encryption_key_id,"
-	" e.signature_schemes, e.signing_key_id, g.secret, g.encryption_key_id,"
+	" e.signature_schemes,"
+	" e.signing_key_id, g.secret, g.encryption_key_id,"
 	" e.payload_format, e.api_version"
 	" FROM unnest($1) WITH ORDINALITY p(endpoint_id, n)"
 	" JOIN webhooks.endpoints e ON e.endpoint_id = p.endpoint_id"
-	" LEFT JOIN webhooks.signing_keys g ON g.tenant_id = e.tenant_id AND g.key_id = e.signing_key_id"
+	" LEFT JOIN webhooks.signing_keys g"
+	"  ON g.tenant_id = e.tenant_id AND g.key_id = e.signing_key_id"
 	" CROSS JOIN LATERAL (SELECT array_agg(o.secret) AS secrets,"
 	"   array_agg(coalesce(o.expires_at, 'infinity')) AS expiries,"
 	"   array_agg(coalesce(o.encryption_key_id, '')) AS key_ids"
@@ -76,6 +99,19 @@ optional_text(HeapTuple row, int number)
 	return isnull ? NULL : TextDatumGetCString(datum);
 }
 
+static char *
+text_value(HeapTuple row, int number)
+{
+	return TextDatumGetCString(wh_value(row, number));
+}
+
+/* A secret of the row; its text is NULL when there is none. */
+static WhSealed
+sealed_value(HeapTuple row, int number)
+{
+	return (WhSealed) {optional_text(row, number), optional_text(row, number + 1)};
+}
+
 /* As libcurl takes it: "Name;" is a header without a value. */
 static char *
 header_line(MemoryContext context, const char *name, const char *value)
@@ -100,23 +136,19 @@ static const char *
 read_headers(HeapTuple row, const pg_uuid_t *endpoint_id, WhConfig *config, MemoryContext context)
 {
 	const char *reason = NULL;
-	char	  **headers = text_array(wh_value(row, 5), &config->header_count);
+	char	  **headers = text_array(wh_value(row, CONFIG_HEADERS), &config->header_count);
+	WhSealed	sealed = sealed_value(row, CONFIG_AUTHORIZATION);
 	char	   *authorization;
-	bool		isnull;
-	Datum		datum;
 
 	config->headers = MemoryContextAlloc(context, (config->header_count + 1) * sizeof(char *));
 	for (int i = 0; i < config->header_count; i++)
 		config->headers[i] = MemoryContextStrdup(context, headers[i]);
-	if (!DatumGetBool(wh_value(row, 16)))
+	if (!DatumGetBool(wh_value(row, CONFIG_HAS_AUTHORIZATION)))
 		return NULL;
 
-	datum = wh_column(row, 14, &isnull);
-	if (isnull)
+	if (sealed.text == NULL)
 		return "the value of its Authorization header is missing";
-	authorization = open_secret(endpoint_id, "authorization",
-								(WhSealed) {TextDatumGetCString(datum), optional_text(row, 15)},
-								&reason);
+	authorization = open_secret(endpoint_id, "authorization", sealed, &reason);
 	if (authorization == NULL)
 		return reason;
 	config->headers[config->header_count++] = header_line(context, "Authorization", authorization);
@@ -130,16 +162,15 @@ read_certificate(HeapTuple row, const pg_uuid_t *endpoint_id, WhConfig *config,
 				 MemoryContext context)
 {
 	const char *reason = NULL;
-	char	   *certificate = optional_text(row, 17);
-	char	   *sealed = optional_text(row, 18);
+	char	   *certificate = optional_text(row, CONFIG_CLIENT_CERTIFICATE);
+	WhSealed	sealed = sealed_value(row, CONFIG_CLIENT_KEY);
 	char	   *key;
 
 	if (certificate == NULL)
 		return NULL;
-	if (sealed == NULL)
+	if (sealed.text == NULL)
 		return "the key of its client certificate is missing";
-	key = open_secret(endpoint_id, "client_key", (WhSealed) {sealed, optional_text(row, 19)},
-					  &reason);
+	key = open_secret(endpoint_id, "client_key", sealed, &reason);
 	if (key == NULL)
 		return reason;
 	config->certificate = MemoryContextAllocZero(context, sizeof(WhClientCertificate));
@@ -155,7 +186,7 @@ static bool
 read_schemes(HeapTuple row, WhConfig *config)
 {
 	int			count;
-	char	  **names = text_array(wh_value(row, 20), &count);
+	char	  **names = text_array(wh_value(row, CONFIG_SCHEMES), &count);
 
 	for (int i = 0; i < count; i++)
 	{
@@ -223,11 +254,11 @@ read_keys(HeapTuple row, const pg_uuid_t *endpoint_id, WhConfig *config, MemoryC
 	const char *ignored;
 	Datum	   *expiries;
 	int			count;
-	char	  **secrets = text_array(wh_value(row, 6), &count);
-	char	  **key_ids = text_array(wh_value(row, 13), &count);
+	char	  **secrets = text_array(wh_value(row, CONFIG_SECRETS), &count);
+	char	  **key_ids = text_array(wh_value(row, CONFIG_SECRET_KEY_IDS), &count);
 
-	deconstruct_array(DatumGetArrayTypeP(wh_value(row, 7)), TIMESTAMPTZOID, 8, FLOAT8PASSBYVAL,
-					  TYPALIGN_DOUBLE, &expiries, NULL, &count);
+	deconstruct_array(DatumGetArrayTypeP(wh_value(row, CONFIG_SECRET_EXPIRIES)), TIMESTAMPTZOID,
+					  8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE, &expiries, NULL, &count);
 	config->keys = MemoryContextAllocZero(context, Max(1, 2 * count) * sizeof(WhSigningKey));
 
 	/*
@@ -275,19 +306,15 @@ read_target(WhConfig *config, MemoryContext context)
 static const char *
 read_signing_key(HeapTuple row, WhConfig *config, MemoryContext context)
 {
-	bool		isnull;
-	char	   *key_id = TextDatumGetCString(wh_value(row, 21));
-	Datum		stored = wh_column(row, 22, &isnull);
-	WhSealed	sealed;
+	char	   *key_id = text_value(row, CONFIG_SIGNING_KEY_ID);
+	WhSealed	sealed = sealed_value(row, CONFIG_SIGNING_KEY);
 	char	   *secret;
 	const char *reason;
 
-	if (isnull)
+	if (sealed.text == NULL)
 		return "its signing key does not exist";
-	sealed.text = TextDatumGetCString(stored);
-	stored = wh_column(row, 23, &isnull);
-	sealed.key_id = isnull ? NULL : TextDatumGetCString(stored);
-	secret = wh_secret_open(&sealed, psprintf("signing_key %s %s", config->tenant_id, key_id), &reason);
+	secret = wh_secret_open(&sealed, psprintf("signing_key %s %s", config->tenant_id, key_id),
+							&reason);
 	if (secret == NULL)
 		return reason;
 	config->keys = MemoryContextAllocZero(context, 2 * sizeof(WhSigningKey));
@@ -309,7 +336,7 @@ read_signatures(HeapTuple row, const pg_uuid_t *endpoint_id, WhConfig *config,
 		return "it has an unknown signature scheme";
 	if (config->schemes == 0)
 		return NULL;
-	(void) wh_column(row, 21, &isnull);
+	(void) wh_column(row, CONFIG_SIGNING_KEY_ID, &isnull);
 	reason = isnull ? read_keys(row, endpoint_id, config, context) :
 		read_signing_key(row, config, context);
 	return reason ? reason : read_target(config, context);
@@ -320,7 +347,7 @@ read_schedule(HeapTuple row, WhConfig *config, MemoryContext context)
 {
 	Datum	   *waits;
 	bool		isnull;
-	Datum		datum = wh_column(row, 8, &isnull);
+	Datum		datum = wh_column(row, CONFIG_RETRY_SCHEDULE, &isnull);
 
 	if (isnull)
 		return;
@@ -356,9 +383,7 @@ hold(WhConfig *config, WhEndpoint *endpoint, const char *reason)
 	endpoint->told_at = now;
 	ereport(LOG,
 			(errmsg("webhooks: endpoint %s is held: %s",
-					DatumGetCString(DirectFunctionCall1(uuid_out,
-														UUIDPGetDatum(&endpoint->endpoint_id))),
-					reason),
+					wh_uuid_text(&endpoint->endpoint_id), reason),
 			 errdetail("Its deliveries wait in the queue.")));
 }
 
@@ -370,28 +395,29 @@ read_config(HeapTuple row, WhEndpoint *endpoint, MemoryContext context)
 	const char *unsendable;
 	const char *api_version;
 	bool		isnull;
-	Datum		retry_on = wh_column(row, 9, &isnull);
+	Datum		retry_on = wh_column(row, CONFIG_RETRY_ON, &isnull);
 
 	config->references = 1;
-	config->active = DatumGetBool(wh_value(row, 2));
-	config->tenant_id = MemoryContextStrdup(context, TextDatumGetCString(wh_value(row, 3)));
-	config->url = MemoryContextStrdup(context, TextDatumGetCString(wh_value(row, 4)));
+	config->active = DatumGetBool(wh_value(row, CONFIG_ACTIVE));
+	config->tenant_id = MemoryContextStrdup(context, text_value(row, CONFIG_TENANT_ID));
+	config->url = MemoryContextStrdup(context, text_value(row, CONFIG_URL));
 	unsendable = read_headers(row, endpoint_id, config, context);
 	if (unsendable == NULL)
 		unsendable = read_certificate(row, endpoint_id, config, context);
 	if (unsendable == NULL)
 		unsendable = read_signatures(row, endpoint_id, config, context);
-	if (!wh_body_format_parse(TextDatumGetCString(wh_value(row, 24)), &config->payload_format) &&
+	if (!wh_body_format_parse(text_value(row, CONFIG_PAYLOAD_FORMAT), &config->payload_format) &&
 		unsendable == NULL)
 		unsendable = "its payload_format is unknown";
-	api_version = optional_text(row, 25);
+	api_version = optional_text(row, CONFIG_API_VERSION);
 	config->api_version = api_version ? MemoryContextStrdup(context, api_version) : NULL;
 	read_schedule(row, config, context);
 	if (!isnull)
-		config->has_retry_on = wh_status_set_parse(TextDatumGetCString(retry_on), &config->retry_on);
-	config->timeout_ms = integer_or_zero(row, 10);
-	config->max_in_flight = integer_or_zero(row, 11);
-	config->rate_limit = DatumGetFloat8(wh_value(row, 12));
+		config->has_retry_on = wh_status_set_parse(TextDatumGetCString(retry_on),
+												   &config->retry_on);
+	config->timeout_ms = integer_or_zero(row, CONFIG_TIMEOUT_MS);
+	config->max_in_flight = integer_or_zero(row, CONFIG_MAX_IN_FLIGHT);
+	config->rate_limit = DatumGetFloat8(wh_value(row, CONFIG_RATE_LIMIT));
 	config->stale_at = DT_NOEND;
 	if (unsendable)
 		hold(config, endpoint, unsendable);
@@ -460,7 +486,8 @@ wh_config_load(WhScheduler *scheduler, WhPick *picks, int count, MemoryContext c
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		HeapTuple	row = SPI_tuptable->vals[i];
-		WhEndpoint *endpoint = picks[positions[DatumGetInt64(wh_value(row, 1)) - 1]].endpoint;
+		int64		position = DatumGetInt64(wh_value(row, CONFIG_POSITION));
+		WhEndpoint *endpoint = picks[positions[position - 1]].endpoint;
 
 		endpoint->config = read_config(row, endpoint, context);
 		endpoint->health = WH_HEALTH_UNKNOWN;	/* who changed the options may have changed it */

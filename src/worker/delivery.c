@@ -1,10 +1,10 @@
 /*
- * Everything in a body comes from the event and the endpoint's options, so that every attempt sends the
- * same bytes.
+ * Everything in a body comes from the event and the endpoint's options, so that every attempt sends
+ * the same bytes.
  *
- * No function of a user runs here: what an API version makes of the payload was made by dispatch. An
- * event that lacks the endpoint's version (it was dispatched before the endpoint wanted it) is sent
- * as it is, and does not claim the version.
+ * No function of a user runs here: what an API version makes of the payload was made by dispatch.
+ * An event that lacks the endpoint's version (it was dispatched before the endpoint wanted it) is
+ * sent as it is, and does not claim the version.
  */
 #include "postgres.h"
 
@@ -15,12 +15,10 @@
 #include "secret.h"
 #include "tables.h"
 #include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 #include "worker/delivery.h"
 #include "worker/reader.h"
-#include "worker/statement.h"
 
 #define UNIX_EPOCH_US ((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
 #define BEFORE_CONTENT_TYPE "Content-Type: "
@@ -183,7 +181,8 @@ assemble(MemoryContext context, const Parts *parts)
 	Size		list_at = MAXALIGN(offsetof(WhDelivery, body) +
 								   wh_body_bound(parts->format, &parts->body));
 	Size		size = list_at + parts->header_count * sizeof(char *) +
-		sizeof(BEFORE_CONTENT_TYPE) + strlen(parts->content_type) + strlen(parts->body.event_type) + 1;
+		sizeof(BEFORE_CONTENT_TYPE) + strlen(parts->content_type) +
+		strlen(parts->body.event_type) + 1;
 	WhDelivery *d;
 	char	   *text;
 

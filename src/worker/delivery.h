@@ -1,5 +1,6 @@
 /*
- * What is sent of an event to an endpoint: the body in the endpoint's format, and the event's headers.
+ * What is sent of an event to an endpoint: the body in the endpoint's format, and the event's
+ * headers.
  */
 #ifndef WH_WORKER_DELIVERY_H
 #define WH_WORKER_DELIVERY_H

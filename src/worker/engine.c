@@ -110,8 +110,8 @@ maintain(WhEngine *e, TimestampTz now)
 }
 
 /*
- * What has expired while nothing could be sent to its endpoint (it is paused, held back, or waits in
- * a lane) is read by no fetch. A part of a sweep, or nothing when none is due.
+ * What has expired while nothing could be sent to its endpoint (it is paused, held back, or waits
+ * in a lane) is read by no fetch. A part of a sweep, or nothing when none is due.
  */
 static void
 expire(WhEngine *e, TimestampTz now)
@@ -260,7 +260,9 @@ wh_engine_reload(WhEngine *e)
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("webhooks: out of memory; requests are made with the old settings")));
 
-	/* the keys that open secrets may be others now: whoever was held for want of one is looked at */
+	/*
+	 * the keys that open secrets may be others now: whoever was held for want of one is looked at
+	 */
 	wh_scheduler_forget_configs(e->queue.scheduler);
 	e->look_wanted = true;
 }
@@ -303,7 +305,8 @@ wh_engine_create(MemoryContext parent, WhEngineOptions options)
 	if (!options.in_session && wh_sender_capacity(e->sender) < wh_max_in_flight)
 		ereport(LOG,
 				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-				 errmsg("webhooks: the limit of file descriptors allows %d requests at once, not %d",
+				 errmsg("webhooks: the limit of file descriptors allows %d requests at once, "
+						"not %d",
 						wh_sender_capacity(e->sender), wh_max_in_flight),
 				 errhint("Raise it (ulimit -n, LimitNOFILE), or lower webhooks.max_in_flight.")));
 	e->wait_set = CreateWaitEventSet(context, 3);

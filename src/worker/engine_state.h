@@ -1,6 +1,7 @@
 /*
  * The engine's state, for the files that the engine is made of: engine (the loop), shards, hand
- * (what is in hand, and how it is sent) and results. For them alone.
+ * (what is in hand, and how it is sent), detour (what the proxy made of it) and results. For them
+ * alone.
  */
 #ifndef WH_WORKER_ENGINE_STATE_H
 #define WH_WORKER_ENGINE_STATE_H

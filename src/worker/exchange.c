@@ -317,8 +317,8 @@ set_up(WhExchange *x)
 }
 
 /*
- * libcurl reads them when it connects, from the request's own memory. It uses a connection, or a TLS
- * session, again only for the same certificate.
+ * libcurl reads them when it connects, from the request's own memory. It uses a connection, or a
+ * TLS session, again only for the same certificate.
  */
 static CURLcode
 set_certificate(WhExchange *x, const WhClientCertificate *certificate)

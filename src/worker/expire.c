@@ -158,8 +158,8 @@ WhTransactionResult
 wh_queue_expire(WhQueue *queue, TimestampTz *after, TimestampTz *next)
 {
 	Sweep		sweep = {.queue = queue, .now = GetCurrentTimestamp(), .after = *after};
-	WhTransactionResult result = wh_queue_transact(queue, "giving up expired deliveries", sweep_part,
-												   &sweep);
+	WhTransactionResult result = wh_queue_transact(queue, "giving up expired deliveries",
+												   sweep_part, &sweep);
 
 	if (result != WH_TRANSACTION_DONE)
 		return result;

@@ -216,8 +216,8 @@ read_lane(Fetch *fetch, const WhLane *lane)
 }
 
 /*
- * The lane's first delivery is in hand though the lane did not know: it was taken before the endpoint
- * had this ordering. It becomes the lane's.
+ * The lane's first delivery is in hand though the lane did not know: it was taken before the
+ * endpoint had this ordering. It becomes the lane's.
  */
 static bool
 adopt_in_hand(Fetch *fetch, WhLane *lane, const pg_uuid_t *delivery_id)
@@ -235,8 +235,8 @@ adopt_in_hand(Fetch *fetch, WhLane *lane, const pg_uuid_t *delivery_id)
 }
 
 /*
- * Takes the first delivery of a lane that has none in hand. False: there is none, or none is due; or
- * so many expired that the lane is left open for the next fetch.
+ * Takes the first delivery of a lane that has none in hand. False: there is none, or none is due;
+ * or so many expired that the lane is left open for the next fetch.
  */
 static bool
 take_first(Fetch *fetch, WhLane *lane)
@@ -366,7 +366,8 @@ postpone_missing(Fetch *fetch)
 	for (int i = 0; i < count; i++)
 		ids[i] = UUIDPGetDatum(list_nth(fetch->missing, i));
 	ereport(LOG,
-			(errmsg("webhooks: %d queued deliveries have no event, such as %s; looking again in %d seconds",
+			(errmsg("webhooks: %d queued deliveries have no event, such as %s; "
+					"looking again in %d seconds",
 					count, DatumGetCString(DirectFunctionCall1(uuid_out, ids[0])),
 					MISSING_EVENT_WAIT_S)));
 	arguments[0] = wh_array(UUIDOID, ids, NULL, count);

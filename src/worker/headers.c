@@ -15,7 +15,6 @@
 #include "core/signature.h"
 #include "settings.h"
 #include "utils/builtins.h"
-#include "utils/timestamp.h"
 #include "worker/headers.h"
 
 #define BEFORE_CONTENT_TYPE "Content-Type: "

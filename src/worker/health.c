@@ -189,7 +189,8 @@ static WhStatement alert_statement = {
 	"INSERT INTO webhooks.endpoint_health (endpoint_id, tenant_id, alerted_at)"
 	" SELECT i.endpoint_id, i.tenant_id, clock_timestamp() FROM webhooks.endpoints i"
 	" LEFT JOIN webhooks.endpoint_health h ON h.endpoint_id = i.endpoint_id"
-	" WHERE i.endpoint_id = ANY ($1) AND (h.alerted_at IS NULL OR h.alerted_at <= clock_timestamp() - interval '1 hour')"
+	" WHERE i.endpoint_id = ANY ($1)"
+	" AND (h.alerted_at IS NULL OR h.alerted_at <= clock_timestamp() - interval '1 hour')"
 	" AND " DEAD_LETTERS_SINCE("1 hour", "$2") " >= $2"
 	" ON CONFLICT (endpoint_id) DO UPDATE SET alerted_at = excluded.alerted_at"
 	" RETURNING endpoint_id",
@@ -255,8 +256,9 @@ find_dead_letters_too_many(Round *round)
 /* ---- disabling ---- */
 
 /*
- * An endpoint whose row somebody has locked is left for its next failure: no transaction of a session
- * may hold up what is recorded. A target of dispatch_to_urls stays as it is: nobody would enable it.
+ * An endpoint whose row somebody has locked is left for its next failure: no transaction of a
+ * session may hold up what is recorded. A target of dispatch_to_urls stays as it is: nobody would
+ * enable it.
  */
 static WhStatement disable_statement = {
 	"WITH free AS MATERIALIZED (SELECT e.endpoint_id, r.reason"
@@ -364,7 +366,8 @@ static WhStatement raise_deliveries_statement = {
 	"  'reason', r.reason, 'attempts', r.attempts, 'last_status_code', nullif(r.status, 0),"
 	"  'error_class', r.error_class, 'last_error', r.error)), false)"
 	" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
-	"  r(what, delivery_id, event_id, endpoint_id, url, reason, attempts, status, error_class, error)"
+	"  r(what, delivery_id, event_id, endpoint_id, url, reason, attempts, status, error_class,"
+	"   error)"
 	" JOIN webhooks.events ev ON ev.event_id = r.event_id",
 	10, {TEXTARRAYOID, UUIDARRAYOID, UUIDARRAYOID, UUIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
 	INT4ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID}

@@ -1,6 +1,6 @@
 /*
- * What results say of the endpoints themselves: which are gone, which fail, and what the tenant is to
- * be told.
+ * What results say of the endpoints themselves: which are gone, which fail, and what the tenant is
+ * to be told.
  */
 #ifndef WH_WORKER_HEALTH_H
 #define WH_WORKER_HEALTH_H
@@ -10,8 +10,8 @@
 #include "worker/queue.h"
 
 /*
- * For the transaction that records the results, when they are written: disables endpoints, and raises
- * the operational events.
+ * For the transaction that records the results, when they are written: disables endpoints, and
+ * raises the operational events.
  */
 extern void wh_health_note(WhDelivery **results, int count);
 

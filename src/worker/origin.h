@@ -1,6 +1,6 @@
 /*
- * Origins (scheme, host and port, and the client certificate shown there) that requests are under way
- * to, so that the first of them makes the connection and the others wait for it. Requests with
+ * Origins (scheme, host and port, and the client certificate shown there) that requests are under
+ * way to, so that the first of them makes the connection and the others wait for it. Requests with
  * different certificates share no connection. For transport alone.
  *
  * Nothing here raises or calls a function of PostgreSQL.

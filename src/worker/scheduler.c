@@ -362,7 +362,8 @@ wh_scheduler_wake(WhScheduler *s, const WhWake *wake)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	WhEndpoint *e = find_or_enter(s, wake);
-	TimestampTz from = wake->lanes ? DT_NOBEGIN : wake->due_at;	/* rows passed over are read again */
+	TimestampTz from = wake->lanes ? DT_NOBEGIN : wake->due_at;	/* rows passed over are read
+																 * again */
 
 	if (wake->due_at == DT_NOBEGIN)
 		forget_options(e, now);

@@ -12,7 +12,8 @@
  *
  * Receivers that hang must not take all that the process may have in hand. So the fewer places are
  * free, the less one may have: an endpoint takes another only while it has fewer requests in flight
- * than places are free, a tenant only while it has fewer than four times as many in hand.
+ * than places are free, a tenant only while it has fewer than four times as many in hand. So an
+ * endpoint gets half of the places at most, and one tenant of several four fifths.
  */
 #ifndef WH_WORKER_SCHEDULER_H
 #define WH_WORKER_SCHEDULER_H

@@ -54,8 +54,8 @@ wh_transaction_sigterm(SIGNAL_ARGS)
 }
 
 /*
- * How PostgreSQL tells of lock_timeout, and pg_cancel_backend. Between transactions there is nothing
- * to cancel.
+ * How PostgreSQL tells of lock_timeout, and pg_cancel_backend. Between transactions there is
+ * nothing to cancel.
  */
 void
 wh_transaction_sigint(SIGNAL_ARGS)

@@ -32,7 +32,8 @@ struct WhTransport
 	WhOrigins	origins;
 	int			capacity;		/* requests under way, and connections; read by another thread */
 	int64		raise_ms;		/* when a lowered capacity is raised again */
-	int64		waiting_until_ms;	/* a waiting request may time out then; PG_INT64_MAX: none waits */
+	int64		waiting_until_ms;	/* a waiting request may time out then; PG_INT64_MAX: none
+									 * waits */
 	dlist_head	spare;			/* of WhExchange */
 	dlist_head	finished;		/* of WhRequest */
 	dlist_head	active;			/* of WhRequest: libcurl has them */

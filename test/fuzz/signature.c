@@ -123,7 +123,8 @@ sign(WhScheme scheme, const char *id, WhBytes body, WhHeader headers[4], char te
 	}
 	headers[0] = (WhHeader) {scheme == WH_SCHEME_GITHUB ? "x-hub-signature-256" :
 		scheme == WH_SCHEME_X_WEBHOOK ? "x-webhook-signature" : "a-signature", texts[0]};
-	headers[1] = (WhHeader) {scheme == WH_SCHEME_X_WEBHOOK ? "x-webhook-timestamp" : "a-timestamp", TIMESTAMP};
+	headers[1] = (WhHeader) {scheme == WH_SCHEME_X_WEBHOOK ? "x-webhook-timestamp" : "a-timestamp",
+		TIMESTAMP};
 	headers[2] = (WhHeader) {"a-id", id};
 	return 3;
 }

@@ -41,15 +41,15 @@ test_reserved(void)
 		"host", "Host", "HOST", "content-length", "Content-Type", "content-encoding",
 		"content-range", "range", "Transfer-Encoding", "connection", "keep-alive", "TE", "Trailer",
 		"upgrade", "http2-settings", "expect", "max-forwards", "alt-used", "proxy-connection",
-		"proxy-authorization", "Proxy-Authenticate", "proxy-anything", "proxy-", "cookie", "Cookie2",
-		"user-agent", "content-digest", "repr-digest", "digest", "content-md5", "signature",
-		"Signature-Input", "stripe-signature", "X-Hub-Signature", "x-hub-signature-256",
-		"webhook-id", "Webhook-Signature", "webhook-anything", "x-webhook-event",
-		"X-Webhook-Signature", "svix-id", "svix-signature", "forwarded", "via", "x-forwarded-for",
-		"X-Forwarded-Host", "x-forwarded", "x-real-ip", "x-client-ip", "true-client-ip",
-		"cf-connecting-ip", "x-original-url", "x-original-host", "x-rewrite-url", "x-host",
-		"x-http-method", "X-HTTP-Method-Override", "x-method-override",
-		"acme-id", "ACME-Signature", "acme-"
+		"proxy-authorization", "Proxy-Authenticate", "proxy-anything", "proxy-", "cookie",
+		"Cookie2", "user-agent", "content-digest", "repr-digest", "digest", "content-md5",
+		"signature", "Signature-Input", "stripe-signature", "X-Hub-Signature",
+		"x-hub-signature-256", "webhook-id", "Webhook-Signature", "webhook-anything",
+		"x-webhook-event", "X-Webhook-Signature", "svix-id", "svix-signature", "forwarded", "via",
+		"x-forwarded-for", "X-Forwarded-Host", "x-forwarded", "x-real-ip", "x-client-ip",
+		"true-client-ip", "cf-connecting-ip", "x-original-url", "x-original-host", "x-rewrite-url",
+		"x-host", "x-http-method", "X-HTTP-Method-Override", "x-method-override", "acme-id",
+		"ACME-Signature", "acme-"
 	};
 	static const char *const as_cgi_reads_them[] = {
 		"content_length", "Transfer_Encoding", "x_forwarded_for", "Webhook_Id", "ACME_Signature"

@@ -68,8 +68,8 @@ test_bounds(void)
 		if (!ok(sent_count >= (int) (0.95 * r * (double) seconds), name))
 			printf("# got %d in %d s\n", sent_count, (int) seconds);
 
-		send_for(&rate, r, START + (seconds + 60) * SECOND, START + 2 * seconds * SECOND + 60 * SECOND,
-				 SECOND / 1000);
+		send_for(&rate, r, START + (seconds + 60) * SECOND,
+				 START + (2 * seconds + 60) * SECOND, SECOND / 1000);
 		snprintf(name, sizeof(name), "%g a second: no more in any ten seconds", r);
 		if (!ok(most_in_ten_seconds() <= (int) (10 * r + burst + 1e-6), name))
 			printf("# got %d\n", most_in_ten_seconds());
@@ -107,7 +107,8 @@ test_waits(void)
 	WhRate		slowest = {0};
 
 	is_number(wh_rate_wait_us(&rate, 10, 0, START), 0, "no wait while there is a token");
-	is_number(wh_rate_wait_us(&rate, 10, 1, START) / 1000, 100, "one that is reserved does not count");
+	is_number(wh_rate_wait_us(&rate, 10, 1, START) / 1000, 100,
+			  "one that is reserved does not count");
 	wh_rate_take(&rate, 10, START);
 	is_number(wh_rate_wait_us(&rate, 10, 0, START) / 1000, 100, "the wait is for the next token");
 	is_number(wh_rate_wait_us(&rate, 10, 3, START) / 1000, 400, "beside those reserved");
@@ -120,8 +121,10 @@ test_waits(void)
 
 	/* a float4's smallest value */
 	wh_rate_take(&slowest, 1.4e-45, START);
-	ok(wh_rate_wait_us(&slowest, 1.4e-45, 0, START) > 1000000 * SECOND, "the slowest rate waits long");
-	is_number(wh_rate_tokens(&slowest, 1.4e-45, START + 1000 * SECOND), 0, "and stays without a token");
+	ok(wh_rate_wait_us(&slowest, 1.4e-45, 0, START) > 1000000 * SECOND,
+	   "the slowest rate waits long");
+	is_number(wh_rate_tokens(&slowest, 1.4e-45, START + 1000 * SECOND), 0,
+			  "and stays without a token");
 	is_number(wh_rate_tokens(&fast, WH_RATE_MAX, START + 10 * SECOND), WH_RATE_MAX,
 			  "the highest rate has a second's worth");
 }

@@ -1,7 +1,7 @@
 /*
  * Signatures and secrets. The signatures expected here were made by other implementations: some are
- * published with Standard Webhooks, by GitHub and in RFCs, the others come from Python's hmac module
- * and Node's crypto.
+ * published with Standard Webhooks, by GitHub and in RFCs, the others come from Python's hmac
+ * module and Node's crypto.
  */
 #include "core/signature.h"
 
@@ -119,7 +119,8 @@ typedef struct KeyCase
 
 /* The Ed25519 key of RFC 9421, B.1.4. */
 #define SEED "n4Ni+HpISpVObnQMW0wOhCKROaIKqKtW/2ZYb2p9KcU="
-#define PAIR "n4Ni+HpISpVObnQMW0wOhCKROaIKqKtW/2ZYb2p9KcUmtAuPk//z2JcRL368WCsjLb1yUX0IL+g8+zDdzkPRuw=="
+#define PAIR \
+	"n4Ni+HpISpVObnQMW0wOhCKROaIKqKtW/2ZYb2p9KcUmtAuPk//z2JcRL368WCsjLb1yUX0IL+g8+zDdzkPRuw=="
 #define OTHER_PAIR \
 	"n4Ni+HpISpVObnQMW0wOhCKROaIKqKtW/2ZYb2p9KcUmtAuPk//z2JcRL368WCsjLb1yUX0IL+g8+zDdzkPRug=="
 #define PUBLIC "JrQLj5P/89iXES9+vFgrIy29clF9CC/oPPsw3c5D0bs="
@@ -190,7 +191,8 @@ test_key_ids(void)
 	is_text(id, "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k", "the thumbprint of RFC 8037, A.3");
 	(void) wh_key_decode_ed25519("whsk_" SEED, &key);
 	(void) wh_key_id(&key, id);
-	is_text(id, "poqkLGiymh_W0uP6PZFw-dvez3QJT5SolqXBCW38r0U", "a private key has its public key's");
+	is_text(id, "poqkLGiymh_W0uP6PZFw-dvez3QJT5SolqXBCW38r0U",
+			"a private key has its public key's");
 	(void) wh_secret_decode(PUBLISHED_SECRET, &key);
 	(void) wh_key_id(&key, id);
 	is_text(id, "LzOz4ihK63zzaCTfl-j0hWG0FuiOPodoGPHiB0TpCnY", "a shared secret has one");
@@ -205,7 +207,8 @@ test_schemes(void)
 	WhScheme	scheme;
 
 	for (int i = 0; i < WH_SCHEME_COUNT; i++)
-		same = same && wh_scheme_parse(wh_scheme_name((WhScheme) i), &scheme) && scheme == (WhScheme) i;
+		same = same && wh_scheme_parse(wh_scheme_name((WhScheme) i), &scheme) &&
+			scheme == (WhScheme) i;
 	ok(same, "each scheme is read by its name");
 	ok(!wh_scheme_parse("", &scheme) && !wh_scheme_parse("V1", &scheme) &&
 	   !wh_scheme_parse("v1 ", &scheme) && !wh_scheme_parse("v2", &scheme), "and by no other");

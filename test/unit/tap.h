@@ -11,8 +11,9 @@
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 /*
- * The leak check needs /proc, which a bare chroot may not have mounted, and could find nothing: the core allocates no memory. An option in the
- * environment would not do, because without /proc the sanitizer does not see that either.
+ * The leak check needs /proc, which a bare chroot may not have mounted, and could find nothing: the
+ * core allocates no memory. An option in the environment would not do, because without /proc the
+ * sanitizer does not see that either.
  */
 extern const char *__asan_default_options(void);
 const char *
