@@ -340,6 +340,36 @@ set_certificate(WhExchange *x, const WhClientCertificate *certificate)
 	return code;
 }
 
+/*
+ * The links of a list are the exchange's own and lie side by side: libcurl only reads them, and to have
+ * it allocate each would be a good part of what a request costs.
+ */
+static CURLcode
+set_headers(WhExchange *x, const char *const *headers)
+{
+	CURLcode	code = CURLE_OK;
+	int			count = 0;
+
+	while (headers[count])
+		count++;
+	if (count > x->header_room)
+	{
+		struct curl_slist *larger = realloc(x->headers, count * sizeof(struct curl_slist));
+
+		if (larger == NULL)
+			return CURLE_OUT_OF_MEMORY;
+		x->headers = larger;
+		x->header_room = count;
+	}
+	for (int i = 0; i < count; i++)
+	{
+		x->headers[i].data = unconstify(char *, headers[i]);
+		x->headers[i].next = i + 1 < count ? &x->headers[i + 1] : NULL;
+	}
+	SET(CURLOPT_HTTPHEADER, count > 0 ? x->headers : NULL);
+	return code;
+}
+
 CURLcode
 wh_exchange_prepare(WhExchange *x, WhRequest *request, CURLSH *share)
 {
@@ -357,22 +387,17 @@ wh_exchange_prepare(WhExchange *x, WhRequest *request, CURLSH *share)
 		code = set_up(x);
 	if (code == CURLE_OK && (request->certificate || x->has_certificate))
 		code = set_certificate(x, request->certificate);
-	for (const char *const *h = request->headers; *h && code == CURLE_OK; h++)
-	{
-		struct curl_slist *longer = curl_slist_append(x->headers, *h);
-
-		if (longer == NULL)
-			code = CURLE_OUT_OF_MEMORY;
-		else
-			x->headers = longer;
-	}
+	if (code == CURLE_OK)
+		code = set_headers(x, request->headers);
 	SET(CURLOPT_URL, request->url);
-	SET(CURLOPT_HTTPHEADER, x->headers);
 	SET(CURLOPT_POSTFIELDS, request->body);
 	SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) request->body_len);
 	SET(CURLOPT_TIMEOUT_MS, (long) Max(1, request->timeout_ms - x->waited_ms));
-	SET(CURLOPT_SHARE, share);
 	SET(CURLOPT_PRIVATE, request);
+	if (x->share != share)
+		SET(CURLOPT_SHARE, share);
+	if (code == CURLE_OK)
+		x->share = share;
 	return code;
 }
 
@@ -380,7 +405,7 @@ void
 wh_exchange_free(WhExchange *x)
 {
 	curl_easy_cleanup(x->easy);
-	curl_slist_free_all(x->headers);
+	free(x->headers);
 	free(x->body);
 	free(x);
 }
@@ -393,7 +418,6 @@ wh_exchange_create(WhExchangeContext *context)
 	if (x == NULL)
 		return NULL;
 	x->context = context;
-	x->generation = -1;
 	x->easy = curl_easy_init();
 	if (x->easy == NULL)
 	{
@@ -409,8 +433,6 @@ wh_exchange_clear(WhExchange *x)
 	/* the request's memory goes with it */
 	if (x->has_certificate)
 		(void) set_certificate(x, NULL);
-	curl_slist_free_all(x->headers);
-	x->headers = NULL;
 	if (x->body_room > BODY_KEPT)
 	{
 		free(x->body);

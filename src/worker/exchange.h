@@ -32,7 +32,7 @@ typedef struct WhExchangeContext
 {
 	WhSockets  *sockets;
 	WhTransportSettings *settings;
-	int			generation;		/* of the settings; counts up */
+	int			generation;		/* of the settings; counts up from 1 */
 	bool		short_of_descriptors;	/* set here when there was none left */
 
 	/* The request has a connection, and is about to be sent. */
@@ -46,8 +46,10 @@ struct WhExchange
 	WhRequest  *request;
 	CURL	   *easy;
 	WhPool	   *pool;			/* that runs it */
-	struct curl_slist *headers;
-	int			generation;		/* of the settings that the handle was set up with */
+	CURLSH	   *share;			/* that the handle has */
+	struct curl_slist *headers; /* links of a list */
+	int			header_room;
+	int			generation;		/* of the settings that the handle was set up with; 0: none */
 	bool		proxied;		/* it was set up to go through a proxy */
 	bool		connected;		/* to the receiver */
 	bool		refused;		/* the address rules kept it from connecting */

@@ -217,6 +217,7 @@ send_delivery(WhEngine *e, WhDelivery *d)
 		wh_rate_take(&d->endpoint->rate, d->config->rate_limit, d->attempted_at);
 
 	d->request.url = d->config->url;
+	d->request.url_allowed_by = &d->config->url_allowed_by;
 	d->request.certificate = d->config->certificate;
 	d->request.timeout_ms = d->config->timeout_ms > 0 ? d->config->timeout_ms : wh_timeout_ms;
 	if (wh_headers_make(d))

@@ -53,6 +53,7 @@ typedef struct WhConfig
 	TimestampTz stale_at;		/* DT_NOEND; or when to look whether its secrets can be had */
 	char	   *tenant_id;
 	char	   *url;
+	int			url_allowed_by; /* the transport's, see WhRequest */
 	char	  **headers;		/* "Name: value" */
 	int			header_count;
 	WhClientCertificate *certificate;	/* NULL: none */

@@ -329,6 +329,7 @@ wh_transport_create(void)
 	dlist_init(&t->admitted);
 	t->common.sockets = initialized ? wh_sockets_create() : NULL;
 	t->common.settings = wh_transport_settings_copy();
+	t->common.generation = 1;
 	t->common.connected = on_connected;
 	t->common.state = t;
 	if (t->common.sockets == NULL || t->common.settings == NULL)
@@ -413,9 +414,12 @@ url_allowed(WhTransport *t, WhRequest *request)
 {
 	char		reason[WH_URL_REASON_SIZE];
 
+	if (*request->url_allowed_by == t->common.generation)
+		return true;
 	switch (wh_url_judge(&t->common.settings->rules, request->url, reason))
 	{
 		case WH_URL_ALLOWED:
+			*request->url_allowed_by = t->common.generation;
 			return true;
 		case WH_URL_MALFORMED:
 			fail_unsent(request, WH_ERROR_PROTOCOL, reason);

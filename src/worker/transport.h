@@ -41,6 +41,12 @@ typedef struct WhClientCertificate
 typedef struct WhRequest
 {
 	const char *url;
+
+	/*
+	 * Kept with the URL, 0 at first, for the transport to write down under which settings it has
+	 * judged it, so that it judges it once.
+	 */
+	int		   *url_allowed_by;
 	const char *const *headers; /* "Name: value", NULL-terminated */
 	const char *body;
 	size_t		body_len;
