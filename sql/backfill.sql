@@ -1,8 +1,7 @@
 -- Backfills of tables of all kinds: partitioned, with children, with keys of several columns and of any type, with several watches.
-\pset format unaligned
-\pset tuples_only on
-\pset fieldsep ' -> '
-\pset null NULL
+\getenv tree PG_ABS_SRCDIR
+\set begin :tree /test/lib/regress.sql
+\i :begin
 -- The snapshots since it was last asked, in their order; they are gone then.
 CREATE FUNCTION sent() RETURNS TABLE (event_type text, ordering_key text, object jsonb) LANGUAGE sql AS $$
 	WITH gone AS (DELETE FROM webhooks.events RETURNING *)
@@ -96,6 +95,6 @@ CALL webhooks.backfill('large', :'ep', batch_size => 2);
 SELECT object FROM sent();
 SELECT last_key, sent, finished_at IS NOT NULL FROM webhooks.backfills WHERE relation = 'large'::regclass;
 
-TRUNCATE webhooks.endpoints, webhooks.endpoint_secrets, webhooks.events, webhooks.queue, webhooks.attempts, webhooks.dead_letters, webhooks.backfills;
+CALL leave_nothing();
 DROP TABLE keys, seen, nothing, parts, base, derived, several, large;
 DROP FUNCTION sent();

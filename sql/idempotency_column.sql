@@ -1,8 +1,7 @@
 -- Events from tables, told once for a value of idempotency_column.
-\pset format unaligned
-\pset tuples_only on
-\pset fieldsep ' -> '
-\pset null NULL
+\getenv tree PG_ABS_SRCDIR
+\set begin :tree /test/lib/regress.sql
+\i :begin
 CREATE FUNCTION emitted() RETURNS TABLE (event_type text, object jsonb) LANGUAGE sql AS $$
 	WITH gone AS (DELETE FROM webhooks.events RETURNING *)
 	SELECT event_type || CASE WHEN tenant_id <> '' THEN ' of ' || tenant_id ELSE '' END, payload -> 'object' FROM gone ORDER BY event_id
@@ -152,7 +151,7 @@ UPDATE many SET n = CASE id WHEN 4000 THEN -1 ELSE 9 END;
 SELECT count(*) FROM emitted();
 SELECT count(*) FROM many WHERE n IN (-1, 9);
 
-TRUNCATE webhooks.endpoints, webhooks.endpoint_secrets, webhooks.events, webhooks.queue, webhooks.attempts, webhooks.dead_letters, webhooks.idempotency_keys, webhooks.event_types;
+CALL leave_nothing();
 DROP TABLE imports, shared, typed, many;
 DROP TYPE step;
 DROP FUNCTION emitted(), row_life(text), told(name), not_negative(text, jsonb);

@@ -1,8 +1,7 @@
 -- Which changes of tables are told, and as whose: when_changed, tenants, TRUNCATE, settings of the session; alike for rows and for statements.
-\pset format unaligned
-\pset tuples_only on
-\pset fieldsep ' -> '
-\pset null NULL
+\getenv tree PG_ABS_SRCDIR
+\set begin :tree /test/lib/regress.sql
+\i :begin
 SET client_min_messages = warning;
 CREATE FUNCTION emitted() RETURNS TABLE (event_type text, payload jsonb) LANGUAGE sql AS $$
 	WITH gone AS (DELETE FROM webhooks.events RETURNING *)
@@ -161,7 +160,7 @@ SELECT webhooks.watch('mine');
 SELECT webhooks.unwatch('mine');
 SELECT tgrelid::regclass, tgname FROM pg_trigger WHERE tgrelid IN ('mine'::regclass, 'mine_1'::regclass) ORDER BY 1, 2;
 
-TRUNCATE webhooks.endpoints, webhooks.endpoint_secrets, webhooks.events, webhooks.queue, webhooks.attempts, webhooks.dead_letters;
+CALL leave_nothing();
 DROP TABLE orders, items, padded, kept, mine;
 DROP COLLATION told_nocase;
 DROP FUNCTION emitted(), updates(text), before();

@@ -52,20 +52,19 @@ typedef struct Fetch
 static WhReader *
 partition_reader(Fetch *fetch, const pg_uuid_t *event_id)
 {
-	Relation	partition = wh_open_partition(fetch->events, UUIDPGetDatum(event_id),
-											  AccessShareLock);
+	Datum		key = UUIDPGetDatum(event_id);
+	Oid			oid = wh_find_partition(fetch->events, key);
+	Relation	partition;
 	WhReader   *reader;
 	ListCell   *cell;
 
 	foreach(cell, fetch->partitions)
 	{
 		reader = lfirst(cell);
-		if (reader->rel == partition)
-		{
-			table_close(partition, NoLock);
+		if (RelationGetRelid(reader->rel) == oid)
 			return reader;
-		}
 	}
+	partition = wh_open_partition(fetch->events, key, AccessShareLock);
 	(void) RelationGetIndexList(partition);
 	if (!OidIsValid(partition->rd_pkindex))
 		ereport(ERROR,
