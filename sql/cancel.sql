@@ -1,16 +1,7 @@
 -- cancel_event and cancel_delivery: what is queued is called off, and told as cancelled.
-\pset format unaligned
-\pset tuples_only on
-\pset fieldsep ' -> '
-\pset null NULL
-CREATE FUNCTION tried(statement text) RETURNS text LANGUAGE plpgsql AS $$
-BEGIN
-	EXECUTE statement;
-	RETURN 'ok';
-EXCEPTION WHEN OTHERS THEN
-	RETURN SQLSTATE || ' ' || regexp_replace(SQLERRM, '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}', '<id>', 'g');
-END
-$$;
+\getenv tree PG_ABS_SRCDIR
+\set begin :tree /test/lib/regress.sql
+\i :begin
 ALTER SYSTEM SET webhooks.allowed_networks = '127.0.0.0/8';
 SELECT pg_reload_conf();
 \c -
@@ -94,6 +85,5 @@ SELECT stands(:'next');
 ALTER SYSTEM RESET webhooks.allowed_networks;
 SELECT pg_reload_conf();
 
-TRUNCATE webhooks.endpoints, webhooks.endpoint_secrets, webhooks.events, webhooks.queue, webhooks.attempts, webhooks.dead_letters;
+CALL leave_nothing();
 DROP FUNCTION stands(uuid);
-DROP FUNCTION tried(text);

@@ -1,19 +1,7 @@
 -- The event catalog and API versions: what is registered, what dispatch then refuses, and as whom the functions run.
-\pset format unaligned
-\pset tuples_only on
-\pset fieldsep ' -> '
-\pset null NULL
-CREATE FUNCTION tried(statement text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-	hint text;
-BEGIN
-	EXECUTE statement;
-	RETURN 'ok';
-EXCEPTION WHEN OTHERS THEN
-	GET STACKED DIAGNOSTICS hint = PG_EXCEPTION_HINT;
-	RETURN SQLSTATE || ' ' || regexp_replace(SQLERRM, '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}', '<id>', 'g') || coalesce(' (' || nullif(hint, '') || ')', '');
-END
-$$;
+\getenv tree PG_ABS_SRCDIR
+\set begin :tree /test/lib/regress.sql
+\i :begin
 CREATE FUNCTION receivers(event uuid) RETURNS text LANGUAGE sql AS $$
 	SELECT coalesce(string_agg(e.description, ' ' ORDER BY e.endpoint_id), 'none')
 	FROM webhooks.queue q JOIN webhooks.endpoints e USING (endpoint_id) WHERE q.event_id = event
@@ -202,11 +190,10 @@ BEGIN READ ONLY;
 SELECT tried('SELECT webhooks.register_event_type(''a'')');
 ROLLBACK;
 
-TRUNCATE webhooks.endpoints, webhooks.endpoint_secrets, webhooks.events, webhooks.queue, webhooks.attempts, webhooks.dead_letters, webhooks.event_types, webhooks.api_versions;
+CALL leave_nothing();
 DROP OWNED BY wh_dispatcher, wh_manager;
 DROP ROLE wh_dispatcher, wh_manager;
 \set VERBOSITY terse
 SET client_min_messages = warning;
 DROP SCHEMA app CASCADE;
 DROP FUNCTION receivers(uuid);
-DROP FUNCTION tried(text);

@@ -1,8 +1,7 @@
 -- Events from tables: what emit_change makes of rows, whatever their columns are.
-\pset format unaligned
-\pset tuples_only on
-\pset fieldsep ' -> '
-\pset null NULL
+\getenv tree PG_ABS_SRCDIR
+\set begin :tree /test/lib/regress.sql
+\i :begin
 SET timezone = 'UTC';
 -- The events since it was last asked, in their order; they are gone then.
 CREATE FUNCTION emitted() RETURNS TABLE (event_type text, payload jsonb) LANGUAGE sql AS $$
@@ -223,7 +222,7 @@ ALTER SYSTEM RESET webhooks.store_unmatched;
 SELECT pg_reload_conf();
 SELECT webhooks.remove_endpoint(:'endpoint_id');
 
-TRUNCATE webhooks.endpoints, webhooks.endpoint_secrets, webhooks.events, webhooks.queue, webhooks.attempts, webhooks.dead_letters;
+CALL leave_nothing();
 DROP FUNCTION wrong_columns(), emitted();
 DROP TABLE orders, everything, equals, later, many, parents, children, accounts;
 DROP CAST (version AS json);

@@ -1,16 +1,7 @@
 -- coalesce_key: the latest of the deliveries not attempted yet replaces the others.
-\pset format unaligned
-\pset tuples_only on
-\pset fieldsep ' -> '
-\pset null NULL
-CREATE FUNCTION tried(statement text) RETURNS text LANGUAGE plpgsql AS $$
-BEGIN
-	EXECUTE statement;
-	RETURN 'ok';
-EXCEPTION WHEN OTHERS THEN
-	RETURN SQLSTATE || ' ' || SQLERRM;
-END
-$$;
+\getenv tree PG_ABS_SRCDIR
+\set begin :tree /test/lib/regress.sql
+\i :begin
 ALTER SYSTEM SET webhooks.allowed_networks = '127.0.0.0/8';
 SELECT pg_reload_conf();
 \c -
@@ -99,6 +90,5 @@ DROP ROLE regress_webhooks_coalesce;
 ALTER SYSTEM RESET webhooks.allowed_networks;
 SELECT pg_reload_conf();
 
-TRUNCATE webhooks.endpoints, webhooks.endpoint_secrets, webhooks.events, webhooks.queue, webhooks.attempts, webhooks.dead_letters;
+CALL leave_nothing();
 DROP FUNCTION stand();
-DROP FUNCTION tried(text);

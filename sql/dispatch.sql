@@ -1,16 +1,7 @@
 -- What dispatch takes, what it writes, and what it refuses before anything is written.
-\pset format unaligned
-\pset tuples_only on
-\pset fieldsep ' -> '
-\pset null NULL
-CREATE FUNCTION tried(statement text) RETURNS text LANGUAGE plpgsql AS $$
-BEGIN
-	EXECUTE statement;
-	RETURN 'ok';
-EXCEPTION WHEN OTHERS THEN
-	RETURN SQLSTATE || ' ' || regexp_replace(SQLERRM, '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}', '<id>', 'g');
-END
-$$;
+\getenv tree PG_ABS_SRCDIR
+\set begin :tree /test/lib/regress.sql
+\i :begin
 SELECT endpoint_id AS a FROM webhooks.register_endpoint('https://example.com/a', '{a}', description => 'a') \gset
 SELECT endpoint_id AS b FROM webhooks.register_endpoint('https://example.com/b', '{a,b}', description => 'b') \gset
 SELECT endpoint_id AS t FROM webhooks.register_endpoint('https://example.com/t', '{a}', 'acme', description => 't') \gset
@@ -120,6 +111,5 @@ ALTER SYSTEM RESET webhooks.store_unmatched;
 ALTER SYSTEM RESET webhooks.max_payload_size;
 SELECT pg_reload_conf();
 
-TRUNCATE webhooks.endpoints, webhooks.endpoint_secrets, webhooks.events, webhooks.queue, webhooks.attempts, webhooks.dead_letters;
+CALL leave_nothing();
 DROP FUNCTION receivers(uuid);
-DROP FUNCTION tried(text);

@@ -1,16 +1,7 @@
 -- expires_at: what is not done by then ends as a dead letter, sent or not, whatever holds it.
-\pset format unaligned
-\pset tuples_only on
-\pset fieldsep ' -> '
-\pset null NULL
-CREATE FUNCTION tried(statement text) RETURNS text LANGUAGE plpgsql AS $$
-BEGIN
-	EXECUTE statement;
-	RETURN 'ok';
-EXCEPTION WHEN OTHERS THEN
-	RETURN SQLSTATE || ' ' || SQLERRM;
-END
-$$;
+\getenv tree PG_ABS_SRCDIR
+\set begin :tree /test/lib/regress.sql
+\i :begin
 -- Nothing listens there, and it may be connected to.
 ALTER SYSTEM SET webhooks.allowed_networks = '127.0.0.0/8';
 SELECT pg_reload_conf();
@@ -111,7 +102,6 @@ SELECT expires_at, coalesce_key FROM webhooks.queue WHERE event_id = :'waiting';
 ALTER SYSTEM RESET webhooks.allowed_networks;
 SELECT pg_reload_conf();
 
-TRUNCATE webhooks.endpoints, webhooks.endpoint_secrets, webhooks.events, webhooks.queue, webhooks.attempts, webhooks.dead_letters;
+CALL leave_nothing();
 DROP FUNCTION time_passes(uuid);
 DROP FUNCTION stands(uuid);
-DROP FUNCTION tried(text);

@@ -1,19 +1,7 @@
 -- Filters: which jsonpaths are taken, whom they let through, and that none fails a dispatch.
-\pset format unaligned
-\pset tuples_only on
-\pset fieldsep ' -> '
-\pset null NULL
-CREATE FUNCTION tried(statement text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-	hint text;
-BEGIN
-	EXECUTE statement;
-	RETURN 'ok';
-EXCEPTION WHEN OTHERS THEN
-	GET STACKED DIAGNOSTICS hint = PG_EXCEPTION_HINT;
-	RETURN SQLSTATE || ' ' || regexp_replace(SQLERRM, '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}', '<id>', 'g') || coalesce(' (' || nullif(hint, '') || ')', '');
-END
-$$;
+\getenv tree PG_ABS_SRCDIR
+\set begin :tree /test/lib/regress.sql
+\i :begin
 CREATE FUNCTION receivers(event uuid) RETURNS text LANGUAGE sql AS $$
 	SELECT coalesce(string_agg(e.description, ' ' ORDER BY e.endpoint_id), 'none')
 	FROM webhooks.queue q JOIN webhooks.endpoints e USING (endpoint_id) WHERE q.event_id = event
@@ -82,7 +70,6 @@ SET statement_timeout = '100ms';
 SELECT webhooks.dispatch('slow', jsonb_agg(n)) FROM generate_series(1, 1000) n;
 RESET statement_timeout;
 
-TRUNCATE webhooks.endpoints, webhooks.endpoint_secrets, webhooks.events, webhooks.queue, webhooks.attempts, webhooks.dead_letters;
+CALL leave_nothing();
 DROP TABLE filters;
 DROP FUNCTION receivers(uuid);
-DROP FUNCTION tried(text);

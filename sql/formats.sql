@@ -1,19 +1,7 @@
 -- Raw bodies, their content types, and the headers of events: what is taken, what is stored, and what is refused.
-\pset format unaligned
-\pset tuples_only on
-\pset fieldsep ' -> '
-\pset null NULL
-CREATE FUNCTION tried(statement text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-	hint text;
-BEGIN
-	EXECUTE statement;
-	RETURN 'ok';
-EXCEPTION WHEN OTHERS THEN
-	GET STACKED DIAGNOSTICS hint = PG_EXCEPTION_HINT;
-	RETURN SQLSTATE || ' ' || regexp_replace(SQLERRM, '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}', '<id>', 'g') || coalesce(' (' || nullif(hint, '') || ')', '');
-END
-$$;
+\getenv tree PG_ABS_SRCDIR
+\set begin :tree /test/lib/regress.sql
+\i :begin
 CREATE FUNCTION receivers(event uuid) RETURNS text LANGUAGE sql AS $$
 	SELECT coalesce(string_agg(e.description, ' ' ORDER BY e.endpoint_id), 'none')
 	FROM webhooks.queue q JOIN webhooks.endpoints e USING (endpoint_id) WHERE q.event_id = event
@@ -63,6 +51,5 @@ SELECT event_type, headers, authorization_header IS NULL AS none, body IS NULL A
 -- "webhooks." is kept for the sender's own events.
 SELECT t, tried(format('SELECT webhooks.dispatch(%L, ''{}'')', t)) FROM unnest('{webhooks.ping,webhooks.endpoint_disabled,webhooks,webhooksx.ping,Webhooks.ping}'::text[]) t;
 
-TRUNCATE webhooks.endpoints, webhooks.endpoint_secrets, webhooks.events, webhooks.queue, webhooks.attempts, webhooks.dead_letters;
+CALL leave_nothing();
 DROP FUNCTION receivers(uuid);
-DROP FUNCTION tried(text);

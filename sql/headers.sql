@@ -1,16 +1,7 @@
 -- Headers of endpoints: which are the sender's own, and Authorization, whose value is a secret.
-\pset format unaligned
-\pset tuples_only on
-\pset fieldsep ' -> '
-\pset null NULL
-CREATE FUNCTION tried(statement text) RETURNS text LANGUAGE plpgsql AS $$
-BEGIN
-	EXECUTE statement;
-	RETURN 'ok';
-EXCEPTION WHEN OTHERS THEN
-	RETURN SQLSTATE || ' ' || SQLERRM;
-END
-$$;
+\getenv tree PG_ABS_SRCDIR
+\set begin :tree /test/lib/regress.sql
+\i :begin
 CREATE FUNCTION tried_headers(headers jsonb) RETURNS text LANGUAGE sql AS $$
 	SELECT tried(format('SELECT webhooks.register_endpoint(%L, headers => %L)', 'https://example.com/', headers))
 $$;
@@ -56,6 +47,5 @@ SELECT kind, count(*), count(*) FILTER (WHERE expires_at IS NULL) FROM webhooks.
 SELECT webhooks.remove_endpoint(:'ep');
 SELECT count(*) FROM webhooks.endpoint_secrets WHERE endpoint_id = :'ep';
 
-TRUNCATE webhooks.endpoints, webhooks.endpoint_secrets, webhooks.events, webhooks.queue, webhooks.attempts, webhooks.dead_letters;
+CALL leave_nothing();
 DROP FUNCTION tried_headers(jsonb);
-DROP FUNCTION tried(text);

@@ -1,19 +1,7 @@
 -- idempotency_key: the second dispatch with a key is the first, per tenant, within the window.
-\pset format unaligned
-\pset tuples_only on
-\pset fieldsep ' -> '
-\pset null NULL
-CREATE FUNCTION tried(statement text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-	hint text;
-BEGIN
-	EXECUTE statement;
-	RETURN 'ok';
-EXCEPTION WHEN OTHERS THEN
-	GET STACKED DIAGNOSTICS hint = PG_EXCEPTION_HINT;
-	RETURN SQLSTATE || ' ' || regexp_replace(SQLERRM, '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}', '<id>', 'g') || coalesce(' (' || nullif(hint, '') || ')', '');
-END
-$$;
+\getenv tree PG_ABS_SRCDIR
+\set begin :tree /test/lib/regress.sql
+\i :begin
 CREATE FUNCTION receivers(event uuid) RETURNS text LANGUAGE sql AS $$
 	SELECT coalesce(string_agg(e.description, ' ' ORDER BY e.endpoint_id), 'none')
 	FROM webhooks.queue q JOIN webhooks.endpoints e USING (endpoint_id) WHERE q.event_id = event
@@ -89,7 +77,7 @@ SELECT webhooks.dispatch('i', '"m"', idempotency_key => 'mine') IS NOT DISTINCT 
 RESET search_path;
 RESET ROLE;
 
-TRUNCATE webhooks.endpoints, webhooks.endpoint_secrets, webhooks.events, webhooks.queue, webhooks.attempts, webhooks.dead_letters, webhooks.idempotency_keys;
+CALL leave_nothing();
 DROP OWNED BY wh_dispatcher;
 DROP ROLE wh_dispatcher;
 \set VERBOSITY terse
@@ -97,4 +85,3 @@ SET client_min_messages = warning;
 DROP SCHEMA evil CASCADE;
 DROP FUNCTION told(uuid);
 DROP FUNCTION receivers(uuid);
-DROP FUNCTION tried(text);

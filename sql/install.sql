@@ -1,16 +1,7 @@
 -- Installing: what there is, that it is commented on and PUBLIC has nothing of it, and that it goes without a trace.
-\pset format unaligned
-\pset tuples_only on
-\pset fieldsep ' -> '
-\pset null NULL
-CREATE FUNCTION tried(statement text) RETURNS text LANGUAGE plpgsql AS $$
-BEGIN
-	EXECUTE statement;
-	RETURN 'ok';
-EXCEPTION WHEN OTHERS THEN
-	RETURN SQLSTATE || ' ' || regexp_replace(SQLERRM, '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}', '<id>', 'g');
-END
-$$;
+\getenv tree PG_ABS_SRCDIR
+\set begin :tree /test/lib/regress.sql
+\i :begin
 -- The functions of the contract that there are: what a call may name, in this order, and what it gets. Arguments may be added at the end.
 SELECT format('%s(%s) %s', p.proname,
 		(SELECT string_agg(concat_ws(' ', CASE WHEN p.proargmodes[i] = 'b' THEN 'INOUT' END, p.proargnames[i], format_type(coalesce(p.proallargtypes[i], p.proargtypes[i - 1]), NULL)), ', ' ORDER BY i)
@@ -101,5 +92,4 @@ SELECT tried('CREATE EXTENSION webhooks');
 DROP SCHEMA webhooks;
 CREATE EXTENSION webhooks;
 
-TRUNCATE webhooks.endpoints, webhooks.endpoint_secrets, webhooks.events, webhooks.queue, webhooks.attempts, webhooks.dead_letters;
-DROP FUNCTION tried(text);
+CALL leave_nothing();

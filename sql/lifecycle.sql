@@ -1,16 +1,7 @@
 -- Pausing, resuming, disabling, enabling and removing an endpoint.
-\pset format unaligned
-\pset tuples_only on
-\pset fieldsep ' -> '
-\pset null NULL
-CREATE FUNCTION tried(statement text) RETURNS text LANGUAGE plpgsql AS $$
-BEGIN
-	EXECUTE statement;
-	RETURN 'ok';
-EXCEPTION WHEN OTHERS THEN
-	RETURN SQLSTATE || ' ' || regexp_replace(SQLERRM, '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}', '<id>', 'g');
-END
-$$;
+\getenv tree PG_ABS_SRCDIR
+\set begin :tree /test/lib/regress.sql
+\i :begin
 CREATE FUNCTION stands() RETURNS text LANGUAGE sql AS $$
 	SELECT string_agg(concat_ws(' ', e.description, e.state, e.disabled_reason,
 		'[' || (SELECT string_agg(d.event_type || ' ' || d.state, ', ' ORDER BY d.delivery_id) FROM webhooks.deliveries d WHERE d.endpoint_id = e.endpoint_id) || ']'),
@@ -114,6 +105,5 @@ SELECT state FROM webhooks.dispatch_status(:'six') s WHERE s.endpoint_id = :'b';
 ROLLBACK;
 SELECT stands();
 
-TRUNCATE webhooks.endpoints, webhooks.endpoint_secrets, webhooks.endpoint_health, webhooks.events, webhooks.queue, webhooks.attempts, webhooks.dead_letters;
+CALL leave_nothing();
 DROP FUNCTION stands();
-DROP FUNCTION tried(text);

@@ -1,16 +1,7 @@
 -- Operational events: who gets them, what they say, and what is notified. (Those of workers: t/053_operational.pl.)
-\pset format unaligned
-\pset tuples_only on
-\pset fieldsep ' -> '
-\pset null NULL
-CREATE FUNCTION tried(statement text) RETURNS text LANGUAGE plpgsql AS $$
-BEGIN
-	EXECUTE statement;
-	RETURN 'ok';
-EXCEPTION WHEN OTHERS THEN
-	RETURN SQLSTATE || ' ' || regexp_replace(SQLERRM, '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}', '<id>', 'g');
-END
-$$;
+\getenv tree PG_ABS_SRCDIR
+\set begin :tree /test/lib/regress.sql
+\i :begin
 CREATE FUNCTION queued() RETURNS TABLE (receiver text, event_type text, data text) LANGUAGE sql AS $$
 	SELECT ep.description, ev.event_type, replace(ev.payload::text, f.endpoint_id::text, '<failing>')
 	FROM webhooks.queue q JOIN webhooks.events ev USING (event_id) JOIN webhooks.endpoints ep USING (endpoint_id),
@@ -69,6 +60,5 @@ SELECT count(*) FROM webhooks.endpoint_health WHERE endpoint_id = :'id';
 SELECT webhooks.remove_endpoint(:'id');
 SELECT count(*) FROM webhooks.endpoint_health WHERE endpoint_id = :'id';
 
-TRUNCATE webhooks.endpoints, webhooks.endpoint_secrets, webhooks.endpoint_health, webhooks.events, webhooks.queue, webhooks.attempts, webhooks.dead_letters;
+CALL leave_nothing();
 DROP FUNCTION queued();
-DROP FUNCTION tried(text);

@@ -1,16 +1,7 @@
 -- Partitions by day: made ahead, the default emptied into them, dropped after retention, and what is still needed kept.
-\pset format unaligned
-\pset tuples_only on
-\pset fieldsep ' -> '
-\pset null NULL
-CREATE FUNCTION tried(statement text) RETURNS text LANGUAGE plpgsql AS $$
-BEGIN
-	EXECUTE statement;
-	RETURN 'ok';
-EXCEPTION WHEN OTHERS THEN
-	RETURN SQLSTATE || ' ' || regexp_replace(SQLERRM, '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}', '<id>', 'g');
-END
-$$;
+\getenv tree PG_ABS_SRCDIR
+\set begin :tree /test/lib/regress.sql
+\i :begin
 -- All that is left to do, a partition a call.
 CREATE FUNCTION keep_house() RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
@@ -135,7 +126,6 @@ SELECT keep_house();
 SELECT count(*) FROM webhooks.attempts WHERE attempted_at < '2001-01-01';
 
 
-TRUNCATE webhooks.endpoints, webhooks.endpoint_secrets, webhooks.events, webhooks.queue, webhooks.attempts, webhooks.dead_letters;
+CALL leave_nothing();
 DROP FUNCTION partitions(regclass);
 DROP FUNCTION keep_house();
-DROP FUNCTION tried(text);

@@ -1,17 +1,7 @@
 -- Privileges: a role without grants can do nothing; one with USAGE and EXECUTE needs nothing of the tables.
-\pset format unaligned
-\pset tuples_only on
-\pset fieldsep ' -> '
-\pset null NULL
-CREATE FUNCTION tried(statement text) RETURNS text LANGUAGE plpgsql AS $$
-BEGIN
-	EXECUTE statement;
-	RETURN 'ok';
-EXCEPTION WHEN OTHERS THEN
-	RETURN SQLSTATE || ' ' || regexp_replace(SQLERRM, '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}', '<id>', 'g');
-END
-$$;
-GRANT EXECUTE ON FUNCTION tried(text) TO PUBLIC;
+\getenv tree PG_ABS_SRCDIR
+\set begin :tree /test/lib/regress.sql
+\i :begin
 SELECT endpoint_id AS ep FROM webhooks.register_endpoint('https://localhost:9/', description => 'E') \gset
 SELECT webhooks.dispatch('a', '{}') AS event \gset
 CREATE ROLE regress_webhooks_nobody;
@@ -101,8 +91,7 @@ RESET ROLE;
 SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'webhooks'::regnamespace AND prosecdef
 	AND NOT coalesce(proconfig @> ARRAY['search_path=pg_catalog, pg_temp'], false);
 
-TRUNCATE webhooks.endpoints, webhooks.endpoint_secrets, webhooks.signing_keys, webhooks.events, webhooks.queue, webhooks.attempts, webhooks.dead_letters;
+CALL leave_nothing();
 DROP OWNED BY regress_webhooks_nobody, regress_webhooks_app;
 DROP ROLE regress_webhooks_nobody, regress_webhooks_app;
 DROP FUNCTION tried_all();
-DROP FUNCTION tried(text);

@@ -1,8 +1,7 @@
 -- Receiving: sources, messages taken once, handlers, what is refused, and retention.
-\pset format unaligned
-\pset tuples_only on
-\pset fieldsep ' -> '
-\pset null NULL
+\getenv tree PG_ABS_SRCDIR
+\set begin :tree /test/lib/regress.sql
+\i :begin
 \set secret whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw
 \set VERBOSITY terse
 CREATE FUNCTION headers(id text, body text, scheme text DEFAULT 'v1') RETURNS jsonb LANGUAGE sql AS $$
@@ -212,7 +211,7 @@ SELECT webhooks.maintain();
 SELECT count(*) FROM webhooks.inbox WHERE message_id = 'msg_1' AND tenant_id = '' AND source = 'shop';
 SELECT is_new FROM webhooks.receive('shop', headers('msg_1', :'body'), :'body');
 
-TRUNCATE webhooks.sources, webhooks.source_handlers, webhooks.inbox, webhooks.inbox_messages;
+CALL leave_nothing();
 SELECT format('DROP TABLE %s', inhrelid::regclass) FROM pg_inherits WHERE inhparent = 'webhooks.inbox'::regclass AND inhrelid <> 'webhooks.inbox_default'::regclass
 \gexec
 DROP OWNED BY regress_webhooks_receiver;

@@ -1,15 +1,7 @@
 -- Every argument of register_endpoint: what it takes, how it refuses what it does not take, and that a refusal writes nothing.
-\pset format unaligned
-\pset tuples_only on
-\pset fieldsep ' -> '
-CREATE FUNCTION tried(statement text) RETURNS text LANGUAGE plpgsql AS $$
-BEGIN
-	EXECUTE statement;
-	RETURN 'ok';
-EXCEPTION WHEN OTHERS THEN
-	RETURN SQLSTATE || ' ' || regexp_replace(SQLERRM, '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}', '<id>', 'g');
-END
-$$;
+\getenv tree PG_ABS_SRCDIR
+\set begin :tree /test/lib/regress.sql
+\i :begin
 CREATE FUNCTION tried_to_register(arguments text) RETURNS text LANGUAGE sql AS $$
 	SELECT tried('SELECT webhooks.register_endpoint(' || arguments || ')')
 $$;
@@ -18,7 +10,6 @@ $$;
 SELECT endpoint_id AS id, secret FROM webhooks.register_endpoint('https://example.com/hook') \gset
 SELECT :'id' ~ '^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab]', :'secret' ~ '^whsec_[A-Za-z0-9+/]{43}=$',
 	length(decode(substr(:'secret', 7), 'base64'));
-\pset null NULL
 \x on
 SELECT tenant_id, url, event_types, state, disabled_reason, description, filter, headers, signature_schemes, payload_format,
 	api_version, retry_schedule, retry_on, timeout, rate_limit, max_in_flight, ordering, metadata,
@@ -152,6 +143,5 @@ SELECT count(*) - :endpoints_before, count(*) = (SELECT count(*) FROM webhooks.e
 	count(*) = (SELECT count(*) FROM webhooks.endpoints JOIN webhooks.endpoint_secrets USING (endpoint_id) WHERE kind = 'signing')
 FROM webhooks.endpoints;
 
-TRUNCATE webhooks.endpoints, webhooks.endpoint_secrets, webhooks.endpoint_health, webhooks.events, webhooks.queue, webhooks.attempts, webhooks.dead_letters;
+CALL leave_nothing();
 DROP FUNCTION tried_to_register(text);
-DROP FUNCTION tried(text);

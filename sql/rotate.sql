@@ -1,16 +1,7 @@
 -- Secrets: rotating, and what signs during the overlap.
-\pset format unaligned
-\pset tuples_only on
-\pset fieldsep ' -> '
-\pset null NULL
-CREATE FUNCTION tried(statement text) RETURNS text LANGUAGE plpgsql AS $$
-BEGIN
-	EXECUTE statement;
-	RETURN 'ok';
-EXCEPTION WHEN OTHERS THEN
-	RETURN SQLSTATE || ' ' || regexp_replace(SQLERRM, '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}', '<id>', 'g');
-END
-$$;
+\getenv tree PG_ABS_SRCDIR
+\set begin :tree /test/lib/regress.sql
+\i :begin
 SELECT endpoint_id AS ep, secret AS s1 FROM webhooks.register_endpoint('https://example.com/') \gset
 SELECT endpoint_id AS other, secret AS other_secret FROM webhooks.register_endpoint('https://example.com/other') \gset
 CREATE FUNCTION secrets(ep uuid, known text[]) RETURNS text LANGUAGE sql AS $$
@@ -56,6 +47,5 @@ SELECT a, tried(format('SELECT webhooks.rotate_secret(%L, %s)', :'ep', a)) FROM 
 ]) a;
 SELECT count(*), bool_and(secret = :'s5') FROM webhooks.endpoint_secrets WHERE endpoint_id = :'ep';
 
-TRUNCATE webhooks.endpoints, webhooks.endpoint_secrets, webhooks.events, webhooks.queue, webhooks.attempts, webhooks.dead_letters;
+CALL leave_nothing();
 DROP FUNCTION secrets(uuid, text[]);
-DROP FUNCTION tried(text);

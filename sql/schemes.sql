@@ -1,8 +1,7 @@
 -- Signature schemes of endpoints: which go together, and what secret each has.
-\pset format unaligned
-\pset tuples_only on
-\pset fieldsep ' -> '
-\pset null NULL
+\getenv tree PG_ABS_SRCDIR
+\set begin :tree /test/lib/regress.sql
+\i :begin
 \set VERBOSITY terse
 \set secret whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw
 \set private 'whsk_n4Ni+HpISpVObnQMW0wOhCKROaIKqKtW/2ZYb2p9KcU='
@@ -63,6 +62,6 @@ DO $$ BEGIN PERFORM webhooks.public_key(endpoint_id) FROM webhooks.endpoints WHE
 EXCEPTION WHEN OTHERS THEN RAISE NOTICE '% %', SQLSTATE, regexp_replace(SQLERRM, '[0-9a-f-]{36}', '<id>'); END $$;
 RESET webhooks.tenant_id;
 
-TRUNCATE webhooks.endpoints, webhooks.endpoint_secrets;
+CALL leave_nothing();
 DROP FUNCTION register(text[], text);
 DROP FUNCTION kinds(uuid);

@@ -1,20 +1,7 @@
 -- Secrets encrypted at rest: what is stored, what a key that cannot be had means, and a change of keys.
-\pset format unaligned
-\pset tuples_only on
-\pset fieldsep ' -> '
-\pset null NULL
-CREATE FUNCTION tried(statement text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-	detail text;
-	hint text;
-BEGIN
-	EXECUTE statement;
-	RETURN 'ok';
-EXCEPTION WHEN OTHERS THEN
-	GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
-	RETURN SQLSTATE || ' ' || concat_ws('; ', SQLERRM, nullif(detail, ''), nullif(hint, ''));
-END
-$$;
+\getenv tree PG_ABS_SRCDIR
+\set begin :tree /test/lib/regress.sql
+\i :begin
 -- what is stored of an endpoint's secrets: none shows the secret itself
 CREATE FUNCTION stored(ep uuid) RETURNS text LANGUAGE sql AS $$
 	SELECT string_agg(concat_ws(' ', kind, coalesce(encryption_key_id, 'as it is'), length(secret),
@@ -125,7 +112,6 @@ SELECT count(*) FROM webhooks.endpoints WHERE url ~ 'failing';
 ALTER SYSTEM RESET webhooks.secret_key_file;
 SELECT pg_reload_conf();
 \c -
-TRUNCATE webhooks.endpoints, webhooks.endpoint_secrets, webhooks.events, webhooks.queue, webhooks.attempts, webhooks.dead_letters;
+CALL leave_nothing();
 DROP FUNCTION failing();
 DROP FUNCTION stored(uuid);
-DROP FUNCTION tried(text);

@@ -1,8 +1,7 @@
 -- Settings: what each is, and that a bad value is refused when it is set.
-\pset format unaligned
-\pset tuples_only on
-\pset fieldsep ' -> '
-\pset null NULL
+\getenv tree PG_ABS_SRCDIR
+\set begin :tree /test/lib/regress.sql
+\i :begin
 
 -- Defaults, units, ranges; all save tenant_id change with a reload.
 SELECT replace(name, 'webhooks.', ''), vartype, regexp_replace(boot_val, '^(pg-webhooks/)\d+\.\d+\.\d+$', '\1<version>'), unit, min_val, max_val, context

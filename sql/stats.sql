@@ -1,4 +1,9 @@
 -- What monitoring reads: endpoint_stats, pg_stat_webhooks, health, metrics, report_html.
+\getenv tree PG_ABS_SRCDIR
+\set begin :tree /test/lib/regress.sql
+\i :begin
+\pset format aligned
+\pset tuples_only off
 \set VERBOSITY terse
 \pset null '-'
 
@@ -59,4 +64,4 @@ SELECT xmlparse(DOCUMENT regexp_replace(replace(page, '<!DOCTYPE html>', ''), '<
 FROM webhooks.report_html() page;
 
 SELECT count(webhooks.remove_endpoint(endpoint_id)) FROM webhooks.endpoints;
-TRUNCATE webhooks.attempts, webhooks.dead_letters;
+CALL leave_nothing();

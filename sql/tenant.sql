@@ -1,16 +1,7 @@
 -- Tenants: a session confined to one by webhooks.tenant_id sees and touches that one alone.
-\pset format unaligned
-\pset tuples_only on
-\pset fieldsep ' -> '
-\pset null NULL
-CREATE FUNCTION tried(statement text) RETURNS text LANGUAGE plpgsql AS $$
-BEGIN
-	EXECUTE statement;
-	RETURN 'ok';
-EXCEPTION WHEN OTHERS THEN
-	RETURN SQLSTATE || ' ' || regexp_replace(SQLERRM, '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}', '<id>', 'g');
-END
-$$;
+\getenv tree PG_ABS_SRCDIR
+\set begin :tree /test/lib/regress.sql
+\i :begin
 -- Two tenants and none, each with an endpoint, a dead letter and an event.
 SELECT endpoint_id AS a FROM webhooks.register_endpoint('https://localhost:9/', tenant_id => 'a', description => 'A') \gset
 SELECT endpoint_id AS b FROM webhooks.register_endpoint('https://localhost:9/', tenant_id => 'b', description => 'B') \gset
@@ -111,6 +102,5 @@ SELECT receivers(webhooks.dispatch('e', '{}'));
 SELECT left(tried($$SELECT set_config('webhooks.tenant_id', repeat('x', 256), false), webhooks.dispatch('e', '{}')$$), 5);
 RESET webhooks.tenant_id;
 
-TRUNCATE webhooks.endpoints, webhooks.endpoint_secrets, webhooks.events, webhooks.queue, webhooks.attempts, webhooks.dead_letters;
+CALL leave_nothing();
 DROP FUNCTION receivers(uuid);
-DROP FUNCTION tried(text);

@@ -1,9 +1,8 @@
 -- From one tenant's session, every function, view and table there is: nothing of another tenant's is read or written, and what is another's
 -- cannot be told from what is not there.
-\pset format unaligned
-\pset tuples_only on
-\pset fieldsep ' -> '
-\pset null NULL
+\getenv tree PG_ABS_SRCDIR
+\set begin :tree /test/lib/regress.sql
+\i :begin
 CREATE ROLE regress_webhooks_a;
 SELECT webhooks.grant_access('regress_webhooks_a', 'manage');
 CREATE SCHEMA tests;
@@ -257,8 +256,7 @@ RESET webhooks.tenant_id;
 -- Every table has the rule, those of days to come included.
 SELECT oid::regclass FROM pg_class WHERE relnamespace = 'webhooks'::regnamespace AND relkind IN ('r', 'p') AND NOT relrowsecurity;
 
-TRUNCATE webhooks.endpoints, webhooks.endpoint_secrets, webhooks.endpoint_health, webhooks.events, webhooks.queue, webhooks.attempts, webhooks.dead_letters,
-	webhooks.sources, webhooks.source_handlers, webhooks.inbox, webhooks.inbox_messages;
+CALL leave_nothing();
 SET client_min_messages = warning;
 DROP SCHEMA tests CASCADE;
 DROP OWNED BY regress_webhooks_a;

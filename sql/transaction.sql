@@ -1,16 +1,7 @@
 -- Dispatching belongs to the transaction: what is rolled back was never sent, and what a session knows of endpoints follows.
-\pset format unaligned
-\pset tuples_only on
-\pset fieldsep ' -> '
-\pset null NULL
-CREATE FUNCTION tried(statement text) RETURNS text LANGUAGE plpgsql AS $$
-BEGIN
-	EXECUTE statement;
-	RETURN 'ok';
-EXCEPTION WHEN OTHERS THEN
-	RETURN SQLSTATE || ' ' || regexp_replace(SQLERRM, '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}', '<id>', 'g');
-END
-$$;
+\getenv tree PG_ABS_SRCDIR
+\set begin :tree /test/lib/regress.sql
+\i :begin
 CREATE FUNCTION there() RETURNS text LANGUAGE sql AS $$
 	SELECT coalesce((SELECT string_agg(event_type, ' ' ORDER BY event_id) FROM webhooks.events), 'none') || ' / ' ||
 		coalesce((SELECT string_agg(event_type, ' ' ORDER BY q.delivery_id) FROM webhooks.queue q JOIN webhooks.events USING (event_id)), 'none')
@@ -156,7 +147,6 @@ SELECT receivers();
 ROLLBACK;
 SELECT receivers();
 
-TRUNCATE webhooks.endpoints, webhooks.endpoint_secrets, webhooks.events, webhooks.queue, webhooks.attempts, webhooks.dead_letters;
+CALL leave_nothing();
 DROP FUNCTION receivers();
 DROP FUNCTION there();
-DROP FUNCTION tried(text);

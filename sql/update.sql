@@ -1,16 +1,7 @@
 -- update_endpoint: every option, what NULL and reset mean, what it refuses, and what becomes of deliveries in order.
-\pset format unaligned
-\pset tuples_only on
-\pset fieldsep ' -> '
-\pset null NULL
-CREATE FUNCTION tried(statement text) RETURNS text LANGUAGE plpgsql AS $$
-BEGIN
-	EXECUTE statement;
-	RETURN 'ok';
-EXCEPTION WHEN OTHERS THEN
-	RETURN SQLSTATE || ' ' || regexp_replace(SQLERRM, '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}', '<id>', 'g');
-END
-$$;
+\getenv tree PG_ABS_SRCDIR
+\set begin :tree /test/lib/regress.sql
+\i :begin
 CREATE FUNCTION tried_to_update(id uuid, arguments text) RETURNS text LANGUAGE sql AS $$
 	SELECT tried(format('SELECT webhooks.update_endpoint(%L, %s)', id, arguments))
 $$;
@@ -105,7 +96,6 @@ SELECT a, tried('SELECT webhooks.exponential_backoff(' || a || ')') FROM unnest(
 	$$'1s', 2, '1h', NULL$$, $$'1s', 2, '1h', 0$$, $$'1s', 2, '1h', 102$$
 ]) a;
 
-TRUNCATE webhooks.endpoints, webhooks.endpoint_secrets, webhooks.endpoint_health, webhooks.events, webhooks.queue, webhooks.attempts, webhooks.dead_letters;
+CALL leave_nothing();
 DROP FUNCTION lanes(uuid);
 DROP FUNCTION tried_to_update(uuid, text);
-DROP FUNCTION tried(text);

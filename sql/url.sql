@@ -1,15 +1,7 @@
 -- Which URLs are allowed: check_url says what register_endpoint applies.
-\pset format unaligned
-\pset tuples_only on
-\pset fieldsep ' -> '
-CREATE FUNCTION tried(statement text) RETURNS text LANGUAGE plpgsql AS $$
-BEGIN
-	EXECUTE statement;
-	RETURN 'ok';
-EXCEPTION WHEN OTHERS THEN
-	RETURN SQLSTATE || ' ' || regexp_replace(SQLERRM, '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}', '<id>', 'g');
-END
-$$;
+\getenv tree PG_ABS_SRCDIR
+\set begin :tree /test/lib/regress.sql
+\i :begin
 -- libcurl's words for what is malformed change between its versions
 CREATE FUNCTION judged(url text) RETURNS text LANGUAGE sql AS $$
 	SELECT CASE WHEN allowed AND reason IS NULL THEN 'allowed' WHEN NOT allowed THEN regexp_replace(reason, '^(it is malformed): .+', '\1') END
@@ -100,6 +92,5 @@ SELECT pg_reload_conf();
 \c -
 SELECT u, judged(u) FROM unnest(ARRAY['http://example.com/', 'https://example.com:8444/', 'https://127.0.0.1/', 'https://1.1.1.1/']) u;
 
-TRUNCATE webhooks.endpoints, webhooks.endpoint_secrets, webhooks.events, webhooks.queue, webhooks.attempts, webhooks.dead_letters;
+CALL leave_nothing();
 DROP FUNCTION judged(text);
-DROP FUNCTION tried(text);

@@ -1,8 +1,7 @@
 -- sign and verify: every scheme, what alters a message, and what is malformed in the call itself.
-\pset format unaligned
-\pset tuples_only on
-\pset fieldsep ' -> '
-\pset null NULL
+\getenv tree PG_ABS_SRCDIR
+\set begin :tree /test/lib/regress.sql
+\i :begin
 \set secret whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw
 \set other whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA
 \set private 'whsk_n4Ni+HpISpVObnQMW0wOhCKROaIKqKtW/2ZYb2p9KcU='

@@ -1,8 +1,7 @@
 -- What can be read: the columns of the contract, the states of deliveries, and the log of attempts.
-\pset format unaligned
-\pset tuples_only on
-\pset fieldsep ' -> '
-\pset null NULL
+\getenv tree PG_ABS_SRCDIR
+\set begin :tree /test/lib/regress.sql
+\i :begin
 SET jit = off;
 
 -- The contract's columns and their types. Others may stand beside them.
@@ -70,5 +69,5 @@ SELECT count(*) AS in_flight FROM webhooks.in_flight;
 -- One row a delivery.
 SELECT count(*) = count(DISTINCT delivery_id) AS one_each, count(*) FROM webhooks.deliveries;
 
-TRUNCATE webhooks.endpoints, webhooks.endpoint_secrets, webhooks.events, webhooks.queue, webhooks.attempts, webhooks.dead_letters;
+CALL leave_nothing();
 DROP FUNCTION id(integer);

@@ -925,11 +925,12 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	session_tenant constant text := webhooks.session_tenant();
-	deadline timestamptz := clock_timestamp() + timeout;
+	deadline timestamptz;
 BEGIN
-	IF timeout IS NULL OR timeout < interval '0' THEN
-		RAISE invalid_parameter_value USING MESSAGE = 'timeout must not be negative or NULL';
+	IF timeout IS NULL OR timeout < interval '0' OR timeout > interval '366 days' THEN
+		RAISE invalid_parameter_value USING MESSAGE = 'timeout must be between 0 and 366 days, and not NULL';
 	END IF;
+	deadline := clock_timestamp() + timeout;
 	IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
 		RAISE invalid_transaction_state USING
 			MESSAGE = format('wait_until_idle cannot see deliveries end in a %s transaction',
@@ -989,8 +990,8 @@ CREATE FUNCTION webhooks.checked_endpoint(endpoint_id uuid, period interval) RET
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	IF period IS NULL OR period <= interval '0' THEN
-		RAISE invalid_parameter_value USING MESSAGE = 'period must be above 0 and not NULL';
+	IF period IS NULL OR period <= interval '0' OR period > interval '100 years' THEN
+		RAISE invalid_parameter_value USING MESSAGE = 'period must be above 0, at most 100 years, and not NULL';
 	END IF;
 	IF endpoint_id IS NOT NULL
 		AND NOT EXISTS (SELECT FROM webhooks.endpoints e WHERE e.endpoint_id = checked_endpoint.endpoint_id)
@@ -1362,15 +1363,21 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-	session_tenant text := nullif(current_setting('webhooks.tenant_id', true), '');
-	of_tenant text := coalesce(reprocess.tenant_id, session_tenant, '');
+	session_tenant constant text := webhooks.session_tenant();
+	of_tenant constant text := coalesce(reprocess.tenant_id, session_tenant, '');
 BEGIN
 	IF of_tenant <> coalesce(session_tenant, of_tenant) THEN
 		RAISE insufficient_privilege USING MESSAGE = 'tenant_id must be the session''s own tenant',
 			DETAIL = 'The session is confined to one tenant by webhooks.tenant_id.';
 	END IF;
-	IF reprocess.source IS NULL OR since IS NULL THEN
-		RAISE invalid_parameter_value USING MESSAGE = 'source and since must not be NULL';
+	IF octet_length(of_tenant) > 255 THEN
+		RAISE invalid_parameter_value USING MESSAGE = 'tenant_id must have at most 255 bytes';
+	END IF;
+	IF reprocess.source IS NULL THEN
+		RAISE invalid_parameter_value USING MESSAGE = 'source must not be NULL';
+	END IF;
+	IF since IS NULL THEN
+		RAISE invalid_parameter_value USING MESSAGE = 'since must not be NULL';
 	END IF;
 	IF NOT EXISTS (SELECT FROM webhooks.sources s WHERE s.tenant_id = of_tenant AND s.name = reprocess.source) THEN
 		RAISE no_data_found USING MESSAGE = format('source "%s" does not exist', reprocess.source);
@@ -1636,6 +1643,9 @@ BEGIN
 	IF role IS NULL OR role = 0 THEN
 		RAISE invalid_parameter_value USING MESSAGE = 'role must not be NULL';
 	END IF;
+	IF NOT EXISTS (SELECT FROM pg_roles WHERE oid = role) THEN
+		RAISE undefined_object USING MESSAGE = format('role %s does not exist', role);
+	END IF;
 	IF levels IS NULL THEN
 		RAISE invalid_parameter_value USING MESSAGE = 'level must be dispatch, observe or manage';
 	END IF;
@@ -1671,6 +1681,9 @@ DECLARE
 BEGIN
 	IF role IS NULL OR role = 0 THEN
 		RAISE invalid_parameter_value USING MESSAGE = 'role must not be NULL';
+	END IF;
+	IF NOT EXISTS (SELECT FROM pg_roles WHERE oid = role) THEN
+		RAISE undefined_object USING MESSAGE = format('role %s does not exist', role);
 	END IF;
 
 	FOR granted IN

@@ -14,6 +14,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
@@ -26,6 +27,7 @@
 #include "sql/order.h"
 #include "storage/lmgr.h"
 #include "tcop/pquery.h"
+#include "utils/lsyscache.h"
 
 /* Fewer than the orders that a transaction may lock one by one. */
 #define BATCH_MAX 150
@@ -369,9 +371,14 @@ begin_backfill(WhBackfill *backfill)
 static void
 read_arguments(FunctionCallInfo fcinfo, WhBackfill *backfill)
 {
+	char		relkind;
+
 	if (PG_ARGISNULL(0))
 		wh_refuse("relation", "must not be NULL");
 	backfill->relid = PG_GETARG_OID(0);
+	relkind = get_rel_relkind(backfill->relid);
+	if (relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE)
+		wh_refuse("relation", "must be a table");
 	backfill->endpoint_id = *wh_uuid_argument(fcinfo, 1, "endpoint_id");
 	backfill->resource = wh_given_text(fcinfo, 2);
 	if (PG_ARGISNULL(3) || PG_GETARG_INT32(3) < 1 || PG_GETARG_INT32(3) > BATCH_MAX)

@@ -134,6 +134,23 @@ find(Catalog *catalog, const char *name)
 
 /* ---- event types ---- */
 
+void
+wh_event_type_check(const char *argument, const char *event_type)
+{
+	if (event_type == NULL)
+		wh_refuse(argument, "must not be NULL");
+	if (!wh_event_type_valid(event_type))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s is not valid: \"%s\"", argument, event_type),
+				 errdetail("An event type has at most %d characters: "
+						   "letters, digits, \"_\" and \"-\", in parts joined by single dots.",
+						   WH_EVENT_TYPE_MAX),
+				 errhint("For example \"invoice.paid\".")));
+	if (wh_event_type_is_operational(event_type))
+		wh_refuse(argument, "must not begin with \"webhooks.\", which is reserved");
+}
+
 static void
 refuse_type(const char *event_type, const char *rule, const char *hint)
 {

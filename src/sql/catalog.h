@@ -11,6 +11,9 @@
 
 #define WH_API_VERSION_MAX 64	/* bytes */
 
+/* Raises 22023, by the argument's name, for NULL and for a type that users may not have. */
+extern void wh_event_type_check(const char *argument, const char *event_type);
+
 /*
  * Raises 22023 for an event type that the catalog does not allow, by webhooks.event_catalog.
  * Returns the name of its validator, in the current context, or NULL. Operational events are not

@@ -4,16 +4,17 @@
  */
 #include "postgres.h"
 
-#include "core/event_type.h"
 #include "core/media_type.h"
 #include "miscadmin.h"
 #include "secret.h"
+#include "sql/catalog.h"
 #include "sql/event.h"
 #include "sql/header.h"
 #include "sql/payload.h"
 #include "sql/session.h"
 #include "sql/target.h"
 #include "tcop/utility.h"
+#include "utils/datetime.h"
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
@@ -40,16 +41,7 @@ event_type_argument(FunctionCallInfo fcinfo)
 {
 	char	   *event_type = wh_required_text(fcinfo, EVENT_TYPE, "event_type");
 
-	if (!wh_event_type_valid(event_type))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("event_type is not valid: \"%s\"", event_type),
-				 errdetail("An event type has at most %d characters: "
-						   "letters, digits, \"_\" and \"-\", in parts joined by single dots.",
-						   WH_EVENT_TYPE_MAX),
-				 errhint("For example \"invoice.paid\".")));
-	if (wh_event_type_is_operational(event_type))
-		wh_refuse("event_type", "must not begin with \"webhooks.\", which is reserved");
+	wh_event_type_check("event_type", event_type);
 	return event_type;
 }
 
@@ -90,15 +82,21 @@ content_type_argument(FunctionCallInfo fcinfo, int number)
 	return content_type;
 }
 
-/* DT_NOBEGIN: it was not given. */
+/* DT_NOBEGIN: it was not given. Receivers get times by RFC 3339, with years of four digits. */
 static TimestampTz
 time_argument(FunctionCallInfo fcinfo, DispatchArgument number, const char *name)
 {
+	TimestampTz at;
+
 	if (PG_ARGISNULL(number))
 		return DT_NOBEGIN;
-	if (TIMESTAMP_NOT_FINITE(PG_GETARG_TIMESTAMPTZ(number)))
+	at = PG_GETARG_TIMESTAMPTZ(number);
+	if (TIMESTAMP_NOT_FINITE(at))
 		wh_refuse(name, "must be finite");
-	return PG_GETARG_TIMESTAMPTZ(number);
+	if (at < (date2j(1, 1, 1) - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY ||
+		at >= (date2j(10000, 1, 1) - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY)
+		wh_refuse(name, "must lie in the years 1 to 9999");
+	return at;
 }
 
 /* NULL: it was not given. */
@@ -139,12 +137,24 @@ headers_argument(FunctionCallInfo fcinfo)
 	return headers;
 }
 
+/* NULL: it was not given. */
+static ArrayType *
+endpoint_ids_argument(FunctionCallInfo fcinfo)
+{
+	Datum	   *elements;
+
+	if (PG_ARGISNULL(ENDPOINT_IDS))
+		return NULL;
+	(void) wh_elements("endpoint_ids", PG_GETARG_ARRAYTYPE_P(ENDPOINT_IDS), &elements);
+	return PG_GETARG_ARRAYTYPE_P(ENDPOINT_IDS);
+}
+
 /* From tenant_id on. */
 static void
 read_options(FunctionCallInfo fcinfo, WhEvent *event)
 {
 	event->tenant_id = wh_tenant_named_by(fcinfo, TENANT_ID);
-	event->endpoint_ids = PG_ARGISNULL(ENDPOINT_IDS) ? NULL : PG_GETARG_ARRAYTYPE_P(ENDPOINT_IDS);
+	event->endpoint_ids = endpoint_ids_argument(fcinfo);
 	event->idempotency_key = key_argument(fcinfo, IDEMPOTENCY_KEY, "idempotency_key",
 											IDEMPOTENCY_KEY_MAX);
 	event->ordering_key = key_argument(fcinfo, ORDERING_KEY, "ordering_key", ORDERING_KEY_MAX);
@@ -234,6 +244,7 @@ wh_sql_dispatch_to_urls(PG_FUNCTION_ARGS)
 		event.headers = &headers;
 	options.tenant_id = event.tenant_id;
 	options.signing_key_id = wh_given_text(fcinfo, SIGNING_KEY_ID);
+	(void) wh_catalog_check(event.event_type);	/* before rows are added for targets */
 	event.endpoint_ids = wh_targets(&options, PG_GETARG_ARRAYTYPE_P(TARGETS));
 	return dispatch(&event);
 }

@@ -146,13 +146,22 @@ has_condition(JsonPathItem *item)
 	return true;
 }
 
+bool
+wh_path_has_variable(JsonPath *path)
+{
+	JsonPathItem root;
+
+	jspInit(&root, path);
+	return any_item(&root, is_variable);
+}
+
 void
 wh_filter_check(JsonPath *path)
 {
 	JsonPathItem root;
 
 	jspInit(&root, path);
-	if (any_item(&root, is_variable))
+	if (wh_path_has_variable(path))
 		wh_refuse("filter", "must not contain a variable");
 	if (!is_predicate(&root) && !has_condition(&root))
 		ereport(ERROR,

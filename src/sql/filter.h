@@ -17,6 +17,9 @@ typedef struct WhFilter
 	bool		fragile;		/* evaluating it may raise an error whatever the mode */
 } WhFilter;
 
+/* Whether evaluating the path would fail for want of a variable, which no caller gives it. */
+extern bool wh_path_has_variable(JsonPath *path);
+
 /* Raises 22023 for a jsonpath that is no filter: one that has no answer of yes or no. */
 extern void wh_filter_check(JsonPath *path);
 

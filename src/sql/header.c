@@ -18,11 +18,12 @@ check_name(const char *argument, const char *name)
 		case WH_HEADER_RESERVED:
 			wh_refuse(argument, psprintf("must not contain \"%s\": the sender sets it, or nobody "
 										 "may", name));
-		case WH_HEADER_NOT_A_TOKEN:
 		case WH_HEADER_NAME_TOO_LONG:
+			wh_refuse(argument, psprintf("contains a name of over %d bytes", WH_HEADER_NAME_MAX));
+		case WH_HEADER_NOT_A_TOKEN:
 		case WH_HEADER_VALUE_TOO_LONG:
 		case WH_HEADER_CONTROL_CHARACTER:
-			wh_refuse(argument, "contains a bad header name");
+			wh_refuse(argument, psprintf("contains \"%s\", which is no name of a header", name));
 	}
 }
 

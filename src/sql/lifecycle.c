@@ -17,6 +17,8 @@
 #define IS_SENT_NOTHING \
 	"A disabled endpoint is sent nothing; enable_endpoint takes it back into service."
 
+#define REASON_MAX 10000		/* bytes */
+
 PG_FUNCTION_INFO_V1(wh_sql_pause_endpoint);
 PG_FUNCTION_INFO_V1(wh_sql_resume_endpoint);
 PG_FUNCTION_INFO_V1(wh_sql_disable_endpoint);
@@ -109,6 +111,8 @@ wh_sql_disable_endpoint(PG_FUNCTION_ARGS)
 	WhLockedEndpoint endpoint;
 	char	   *reason = wh_required_text(fcinfo, 1, "reason");
 
+	if (reason[0] == '\0' || strlen(reason) > REASON_MAX)
+		wh_refuse("reason", psprintf("must have 1 to %d bytes", REASON_MAX));
 	SPI_connect();
 	endpoint = wh_lock_endpoint_row(endpoint_id);
 	set_state(endpoint_id, "disabled", reason);

@@ -23,6 +23,9 @@
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 
+#define PATTERNS_MAX 1000		/* every session keeps them */
+#define RATE_MIN 0.00001		/* with less, nothing would ever be sent again */
+
 
 /* ---- one by one; none is NULL ---- */
 
@@ -39,19 +42,14 @@ static void
 check_event_types(Datum value)
 {
 	Datum	   *items;
-	bool	   *nulls;
-	int			count;
+	int			count = wh_elements("event_types", DatumGetArrayTypeP(value), &items);
 
-	deconstruct_array(DatumGetArrayTypeP(value), TEXTOID, -1, false, TYPALIGN_INT,
-					  &items, &nulls, &count);
-	if (count == 0)
-		wh_refuse("event_types", "must not be empty");
+	if (count < 1 || count > PATTERNS_MAX)
+		wh_refuse("event_types", psprintf("must have 1 to %d patterns", PATTERNS_MAX));
 	for (int i = 0; i < count; i++)
 	{
-		char	   *pattern = nulls[i] ? NULL : TextDatumGetCString(items[i]);
+		char	   *pattern = TextDatumGetCString(items[i]);
 
-		if (pattern == NULL)
-			wh_refuse("event_types", "must not contain NULL");
 		if (!wh_event_pattern_valid(pattern))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -100,16 +98,13 @@ static void
 check_retry_schedule(Datum value)
 {
 	Datum	   *items;
-	bool	   *nulls;
-	int			count;
+	int			count = wh_elements("retry_schedule", DatumGetArrayTypeP(value), &items);
 
-	deconstruct_array(DatumGetArrayTypeP(value), INTERVALOID, sizeof(Interval), false,
-					  TYPALIGN_DOUBLE, &items, &nulls, &count);
 	if (count > WH_RETRY_WAITS_MAX)
 		wh_refuse("retry_schedule", psprintf("must have at most %d waits", WH_RETRY_WAITS_MAX));
 	for (int i = 0; i < count; i++)
 	{
-		int64		ms = nulls[i] ? -1 : wh_interval_ms(DatumGetIntervalP(items[i]));
+		int64		ms = wh_interval_ms(DatumGetIntervalP(items[i]));
 
 		if (ms < 0 || ms > WH_RETRY_WAIT_MAX_MS)
 			wh_refuse("retry_schedule", "must consist of waits between 0 and 366 days");
@@ -139,9 +134,9 @@ check_rate_limit(Datum value)
 {
 	float4		limit = DatumGetFloat4(value);
 
-	if (!(limit > 0 && limit <= WH_RATE_MAX))	/* NaN is neither */
-		wh_refuse("rate_limit",
-				  psprintf("must be above 0 and at most %d requests a second", WH_RATE_MAX));
+	if (!(limit >= (float4) RATE_MIN && limit <= WH_RATE_MAX))	/* NaN is neither */
+		wh_refuse("rate_limit", psprintf("must be between %.5f, about one a day, and %d requests a "
+										 "second", RATE_MIN, WH_RATE_MAX));
 }
 
 static void
@@ -296,6 +291,8 @@ wh_options_judge(WhOptions *options)
 	}
 	judge_headers(options);
 	judge_certificate(options);
+	if (options->headers.authorization || options->client_key)
+		(void) wh_secret_current_key();
 }
 
 NullableDatum

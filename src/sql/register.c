@@ -8,7 +8,6 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
-#include "core/event_type.h"
 #include "miscadmin.h"
 #include "sql/catalog.h"
 #include "sql/owner.h"
@@ -51,10 +50,7 @@ wh_sql_register_event_type(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("webhooks.register_event_type()");
 	refuse_tenant_session("event types");
 	name = wh_required_text(fcinfo, 0, "name");
-	if (!wh_event_type_valid(name))
-		wh_refuse("name", psprintf("is not a valid event type: \"%s\"", name));
-	if (wh_event_type_is_operational(name))
-		wh_refuse("name", "must not begin with \"webhooks.\", which is reserved");
+	wh_event_type_check("name", name);
 
 	values[0] = CStringGetTextDatum(name);
 	for (int i = 1; i < 4; i++)

@@ -9,6 +9,7 @@
 #include "executor/spi.h"
 #include "sql/delivery.h"
 #include "sql/session.h"
+#include "utils/timestamp.h"
 #include "wake.h"
 
 PG_FUNCTION_INFO_V1(wh_sql_replay_delivery);
@@ -160,6 +161,8 @@ wh_sql_replay_failed(PG_FUNCTION_ARGS)
 		wh_refuse("since", "must not be NULL");
 	if (PG_ARGISNULL(2))
 		wh_refuse("until", "must not be NULL");
+	if (PG_GETARG_TIMESTAMPTZ(1) > PG_GETARG_TIMESTAMPTZ(2))
+		wh_refuse("since", "must not be later than until");
 
 	SPI_connect();
 	target = lock_endpoint_row(endpoint_id);

@@ -3,7 +3,7 @@
  */
 #include "postgres.h"
 
-#include "catalog/pg_type.h"
+#include "secret.h"
 #include "sql/scheme.h"
 #include "sql/session.h"
 #include "utils/builtins.h"
@@ -30,22 +30,21 @@ uint32
 wh_schemes_argument(ArrayType *names)
 {
 	Datum	   *items;
-	bool	   *nulls;
-	int			count;
+	int			count = wh_elements("signature_schemes", names, &items);
 	uint32		schemes = 0;
 
-	deconstruct_array(names, TEXTOID, -1, false, TYPALIGN_INT, &items, &nulls, &count);
 	if (count == 0)
 		wh_refuse("signature_schemes", "must not be empty: {none} signs nothing");
 	for (int i = 0; i < count; i++)
 	{
 		WhScheme	scheme;
 
-		if (nulls[i])
-			wh_refuse("signature_schemes", "must not contain NULL");
 		if (!wh_scheme_parse(TextDatumGetCString(items[i]), &scheme))
-			wh_refuse("signature_schemes", psprintf("contains an unknown scheme: \"%s\"",
-													TextDatumGetCString(items[i])));
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("signature_schemes contains an unknown scheme: \"%s\"",
+							TextDatumGetCString(items[i])),
+					 errhint("There are v1, v1a, stripe, github, x-webhook, rfc9421 and none.")));
 		if (schemes & WH_SCHEME_BIT(scheme))
 			wh_refuse("signature_schemes", psprintf("contains %s twice", wh_scheme_name(scheme)));
 		schemes |= WH_SCHEME_BIT(scheme);
@@ -201,7 +200,27 @@ wh_secrets_for_schemes(uint32 schemes, const char *given)
 	if (secrets.shared == NULL &&
 		((schemes & (BIT(V1) | LITERAL)) || secrets.pair == NULL))
 		secrets.shared = new_secret(WH_KEY_HMAC);
+	(void) wh_secret_current_key();
 	return secrets;
+}
+
+void
+wh_schemes_check_shared(uint32 schemes, const WhSecrets *secrets)
+{
+	WhSecretKey key;
+
+	/* rfc9421 signs with the pair as well */
+	if (secrets->pair)
+		schemes &= ~BIT(RFC9421);
+	if (secrets->shared && (schemes & DECODED) &&
+		wh_scheme_key(WH_SCHEME_V1, secrets->shared, &key) != WH_SECRET_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("signature_schemes must not contain v1 or rfc9421 while the endpoint's "
+						"secret is plain text"),
+				 errhint("Give it one that begins with \"%s\" first, by webhooks.rotate_secret.",
+						 WH_SECRET_PREFIX)));
+	explicit_bzero(&key, sizeof(key));
 }
 
 char *

@@ -37,6 +37,9 @@ typedef struct WhSecrets
  */
 extern WhSecrets wh_secrets_for_schemes(uint32 schemes, const char *given);
 
+/* Raises 22023 when the shared secret is not one that the schemes can sign with. */
+extern void wh_schemes_check_shared(uint32 schemes, const WhSecrets *secrets);
+
 /*
  * What is told to whoever asked: the shared secret, which a receiver needs, or else the pair, of
  * which the public half is all that a receiver needs. NULL when nothing is signed.

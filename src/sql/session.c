@@ -10,6 +10,7 @@
 #include "settings.h"
 #include "sql/session.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 
 const char *
 wh_session_tenant(void)
@@ -86,6 +87,23 @@ wh_uuid_argument(FunctionCallInfo fcinfo, int number, const char *name)
 	if (PG_ARGISNULL(number))
 		wh_refuse(name, "must not be NULL");
 	return PG_GETARG_UUID_P(number);
+}
+
+int
+wh_elements(const char *name, ArrayType *array, Datum **elements)
+{
+	int16		len;
+	bool		by_value;
+	char		align;
+	int			count;
+
+	if (ARR_NDIM(array) > 1)
+		wh_refuse(name, "must have one dimension");
+	if (array_contains_nulls(array))
+		wh_refuse(name, "must not contain NULL");
+	get_typlenbyvalalign(ARR_ELEMTYPE(array), &len, &by_value, &align);
+	deconstruct_array(array, ARR_ELEMTYPE(array), len, by_value, align, elements, NULL, &count);
+	return count;
 }
 
 uint64

@@ -7,6 +7,7 @@
 #include "postgres.h"
 
 #include "fmgr.h"
+#include "utils/array.h"
 #include "utils/uuid.h"
 
 #define WH_TENANT_ID_MAX 255	/* bytes */
@@ -40,6 +41,12 @@ extern char *wh_required_text(FunctionCallInfo fcinfo, int number, const char *n
 
 /* The uuid argument, or an error naming it when it is NULL. */
 extern pg_uuid_t *wh_uuid_argument(FunctionCallInfo fcinfo, int number, const char *name);
+
+/*
+ * The number of elements of an array argument, and the elements. Raises 22023 when one is NULL, and
+ * for an array of arrays.
+ */
+extern int	wh_elements(const char *name, ArrayType *array, Datum **elements);
 
 typedef struct WhArgument
 {

@@ -17,6 +17,8 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 
+#define OVERLAP_MAX_DAYS 366
+
 PG_FUNCTION_INFO_V1(wh_sql_rotate_secret);
 PG_FUNCTION_INFO_V1(wh_sql_public_key);
 
@@ -92,6 +94,8 @@ wh_complete_secrets(const pg_uuid_t *endpoint_id, uint32 schemes)
 	WhSecrets	there = read_secrets(endpoint_id);
 	WhSecrets	wanted = wh_secrets_for_schemes(schemes, NULL);
 
+	wh_schemes_check_shared(schemes, &there);
+
 	/* rfc9421 takes what there is */
 	if (schemes == WH_SCHEME_BIT(WH_SCHEME_RFC9421) && (there.shared || there.pair))
 		return;
@@ -105,11 +109,15 @@ wh_sql_rotate_secret(PG_FUNCTION_ARGS)
 	pg_uuid_t  *endpoint_id = wh_uuid_argument(fcinfo, 0, "endpoint_id");
 	WhArgument	retire[] = {{UUIDOID, UUIDPGetDatum(endpoint_id)}, {INTERVALOID}};
 	MemoryContext caller = CurrentMemoryContext;
+	int64		overlap_ms;
 	WhSecrets	secrets;
 	char	   *told;
 
-	if (PG_ARGISNULL(1) || wh_interval_ms(PG_GETARG_INTERVAL_P(1)) < 0)
-		wh_refuse("overlap", "must not be negative or NULL");
+	if (PG_ARGISNULL(1))
+		wh_refuse("overlap", "must not be NULL");
+	overlap_ms = wh_interval_ms(PG_GETARG_INTERVAL_P(1));
+	if (overlap_ms < 0 || overlap_ms > OVERLAP_MAX_DAYS * INT64CONST(86400000))
+		wh_refuse("overlap", psprintf("must be between 0 and %d days", OVERLAP_MAX_DAYS));
 	retire[1].value = PG_GETARG_DATUM(1);
 
 	SPI_connect();

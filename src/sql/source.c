@@ -12,6 +12,7 @@
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "secret.h"
+#include "sql/filter.h"
 #include "sql/message.h"
 #include "sql/options.h"
 #include "sql/scheme.h"
@@ -161,10 +162,13 @@ wh_source_handlers(const WhSource *source, const char *event_type)
 static char *
 name_argument(FunctionCallInfo fcinfo, int number, const char *argument, int max)
 {
-	char	   *name = PG_ARGISNULL(number) ? "" : text_to_cstring(PG_GETARG_TEXT_PP(number));
+	char	   *name = wh_required_text(fcinfo, number, argument);
 
 	if (name[0] == '\0' || strlen(name) > max)
 		wh_refuse(argument, psprintf("must have 1 to %d bytes", max));
+	for (const char *c = name; *c; c++)
+		if ((unsigned char) *c < ' ' || *c == 0x7F)
+			wh_refuse(argument, "must not contain control characters such as a line's end");
 	return name;
 }
 
@@ -184,6 +188,8 @@ wh_sql_add_source(PG_FUNCTION_ARGS)
 	key = wh_secret_argument(scheme, secret);
 	explicit_bzero(&key, sizeof(key));
 	(void) wh_tolerance_argument(fcinfo, 3);
+	if (!PG_ARGISNULL(4) && wh_path_has_variable(PG_GETARG_JSONPATH_P(4)))
+		wh_refuse("id_path", "must not contain a variable");
 	sealed = wh_secret_seal(secret, secret_owner(name));
 
 	SPI_connect();
@@ -200,7 +206,8 @@ wh_sql_add_source(PG_FUNCTION_ARGS)
 					   " ON CONFLICT DO NOTHING", lengthof(arguments), arguments) == 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_DUPLICATE_OBJECT),
-					 errmsg("source \"%s\" already exists", name)));
+					 errmsg("source \"%s\" exists already", name),
+					 errhint("Remove it first with webhooks.remove_source.")));
 	}
 	SPI_finish();
 	PG_RETURN_VOID();

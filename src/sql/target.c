@@ -192,20 +192,14 @@ ArrayType *
 wh_targets(const WhTargetOptions *options, ArrayType *urls)
 {
 	Datum	   *items;
-	bool	   *nulls;
-	int			count;
+	int			count = wh_elements("targets", urls, &items);
 	Target	   *targets;
 
-	deconstruct_array(urls, TEXTOID, -1, false, TYPALIGN_INT, &items, &nulls, &count);
 	if (count == 0 || count > TARGETS_MAX)
 		wh_refuse("targets", psprintf("must have 1 to %d URLs", TARGETS_MAX));
 	targets = palloc(count * sizeof(Target));
 	for (int i = 0; i < count; i++)
-	{
-		if (nulls[i])
-			wh_refuse("targets", "must not contain NULL");
 		check_url(items[i], i + 1);
-	}
 	check_retry_schedule(options);
 	if (options->signing_key_id)
 		wh_signing_key_check(options->tenant_id, options->signing_key_id);

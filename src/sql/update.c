@@ -33,13 +33,14 @@ named_option(const char *name)
 }
 
 static void
-reset_option(WhOptions *options, WhOption option)
+reset_option(FunctionCallInfo fcinfo, WhOptions *options, WhOption option)
 {
 	const char *name = wh_option_columns[option].name;
 
+	if (!PG_ARGISNULL(FIRST_OPTION + option))
+		wh_refuse("reset", psprintf("must not contain \"%s\", which is given a value", name));
 	if (options->given[option])
-		wh_refuse("reset", psprintf("must not contain \"%s\", which is given a value, or "
-									"contains it twice", name));
+		wh_refuse("reset", psprintf("contains \"%s\" twice", name));
 	if (option == OPTION_URL)
 		wh_refuse("reset", "must not contain \"url\", which has no default");
 	options->given[option] = true;
@@ -50,7 +51,6 @@ static void
 read_options(FunctionCallInfo fcinfo, WhOptions *options)
 {
 	Datum	   *names;
-	bool	   *nulls;
 	int			count;
 
 	for (int i = 0; i < OPTION_COUNT; i++)
@@ -60,14 +60,9 @@ read_options(FunctionCallInfo fcinfo, WhOptions *options)
 	}
 	if (PG_ARGISNULL(RESET))
 		return;
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(RESET), TEXTOID, -1, false, TYPALIGN_INT,
-					  &names, &nulls, &count);
+	count = wh_elements("reset", PG_GETARG_ARRAYTYPE_P(RESET), &names);
 	for (int i = 0; i < count; i++)
-	{
-		if (nulls[i])
-			wh_refuse("reset", "must not contain NULL");
-		reset_option(options, named_option(TextDatumGetCString(names[i])));
-	}
+		reset_option(fcinfo, options, named_option(TextDatumGetCString(names[i])));
 }
 
 /* False: every one is as it was, and nothing was written. */
@@ -151,12 +146,12 @@ wh_sql_update_endpoint(PG_FUNCTION_ARGS)
 						wh_uuid_text(endpoint_id)),
 				 errhint("Its options are those that dispatch_to_urls was given.")));
 	refuse_empty_mask(endpoint_id, &options.headers);
-	wh_options_store_secrets(endpoint_id, &options);
-	if (update_row(endpoint_id, &options) && options.given[OPTION_ORDERING])
-		renew_lanes(endpoint_id);
 	if (options.given[OPTION_SIGNATURE_SCHEMES])
 		wh_complete_secrets(endpoint_id, wh_schemes_argument(
 			DatumGetArrayTypeP(options.values[OPTION_SIGNATURE_SCHEMES].value)));
+	wh_options_store_secrets(endpoint_id, &options);
+	if (update_row(endpoint_id, &options) && options.given[OPTION_ORDERING])
+		renew_lanes(endpoint_id);
 	SPI_finish();
 	PG_RETURN_VOID();
 }

@@ -5,7 +5,6 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "catalog/pg_type.h"
 #include "core/http_signature.h"
 #include "fmgr.h"
 #include "sql/message.h"
@@ -166,22 +165,15 @@ verify_any(FunctionCallInfo fcinfo, WhBytes body)
 {
 	WhScheme	scheme = wh_scheme_argument(wh_required_text(fcinfo, VERIFY_SCHEME, "scheme"));
 	Datum	   *secrets;
-	bool	   *nulls;
-	int			count = 0;
+	int			count = PG_ARGISNULL(VERIFY_SECRET) ? 0 :
+		wh_elements("secrets", PG_GETARG_ARRAYTYPE_P(VERIFY_SECRET), &secrets);
 	WhSecretKey *keys;
 
-	if (!PG_ARGISNULL(VERIFY_SECRET))
-		deconstruct_array(PG_GETARG_ARRAYTYPE_P(VERIFY_SECRET), TEXTOID, -1, false, TYPALIGN_INT,
-						  &secrets, &nulls, &count);
 	if (count == 0)
 		wh_refuse("secrets", "must not be empty or NULL");
 	keys = palloc(count * sizeof(WhSecretKey));
 	for (int i = 0; i < count; i++)
-	{
-		if (nulls[i])
-			wh_refuse("secrets", "must not contain NULL");
 		keys[i] = wh_secret_argument(scheme, TextDatumGetCString(secrets[i]));
-	}
 	return verify(fcinfo, body, scheme, keys, count);
 }
 

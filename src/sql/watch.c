@@ -109,11 +109,9 @@ static bool
 has_event(ArrayType *events, WhChangeKind kind)
 {
 	Datum	   *items;
-	bool	   *nulls;
-	int			count;
+	int			count = wh_elements("events", events, &items);
 	bool		found = false;
 
-	deconstruct_array(events, TEXTOID, -1, false, TYPALIGN_INT, &items, &nulls, &count);
 	for (int i = 0; i < count; i++)
 		found |= strcmp(TextDatumGetCString(items[i]), wh_change_word(kind)) == 0;
 	return found;
@@ -124,23 +122,23 @@ events_argument(FunctionCallInfo fcinfo)
 {
 	ArrayType  *events = PG_ARGISNULL(EVENTS) ? NULL : PG_GETARG_ARRAYTYPE_P(EVENTS);
 	Datum	   *items;
-	bool	   *nulls;
-	int			count = 0;
+	int			count = events ? wh_elements("events", events, &items) : 0;
+	int			named[lengthof(watched)] = {0};
 
-	if (events)
-		deconstruct_array(events, TEXTOID, -1, false, TYPALIGN_INT, &items, &nulls, &count);
 	if (count == 0)
 		wh_refuse("events", "must name at least one of created, updated, deleted, truncated");
 	for (int i = 0; i < count; i++)
 	{
-		const char *event = nulls[i] ? "NULL" : TextDatumGetCString(items[i]);
-		bool		known = false;
+		const char *event = TextDatumGetCString(items[i]);
+		int			w = 0;
 
-		for (int w = 0; w < lengthof(watched); w++)
-			known |= !nulls[i] && strcmp(event, wh_change_word(watched[w].kind)) == 0;
-		if (!known)
+		while (w < lengthof(watched) && strcmp(event, wh_change_word(watched[w].kind)) != 0)
+			w++;
+		if (w == lengthof(watched))
 			wh_refuse("events", psprintf("must be of created, updated, deleted, truncated: \"%s\"",
 										 event));
+		if (named[w]++ > 0)
+			wh_refuse("events", psprintf("contains \"%s\" twice", event));
 	}
 	return events;
 }
@@ -172,24 +170,24 @@ append_columns(StringInfo arguments, FunctionCallInfo fcinfo, WatchArgument numb
 {
 	StringInfoData value;
 	Datum	   *items;
-	bool	   *nulls;
 	int			count;
 
 	if (PG_ARGISNULL(number))
 		return;
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(number), NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR,
-					  &items, &nulls, &count);
+	count = wh_elements(argument, PG_GETARG_ARRAYTYPE_P(number), &items);
 	if (count == 0)
 		wh_refuse(argument, "must name at least one column, or be NULL");
 	initStringInfo(&value);
 	appendStringInfo(&value, "%s=", option);
 	for (int i = 0; i < count; i++)
 	{
-		if (nulls[i])
-			wh_refuse(argument, "must not contain NULL");
-		check_column(PG_GETARG_OID(RELATION), argument, NameStr(*DatumGetName(items[i])));
-		appendStringInfo(&value, "%s%s", i > 0 ? "," : "",
-						 quote_identifier(NameStr(*DatumGetName(items[i]))));
+		const char *name = NameStr(*DatumGetName(items[i]));
+
+		check_column(PG_GETARG_OID(RELATION), argument, name);
+		for (int before = 0; before < i; before++)
+			if (strcmp(NameStr(*DatumGetName(items[before])), name) == 0)
+				wh_refuse(argument, psprintf("contains \"%s\" twice", name));
+		appendStringInfo(&value, "%s%s", i > 0 ? "," : "", quote_identifier(name));
 	}
 	appendStringInfo(arguments, ", %s", quote_literal_cstr(value.data));
 }

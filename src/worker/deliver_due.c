@@ -13,21 +13,21 @@
 #include "nodes/parsenodes.h"
 #include "settings.h"
 #include "shmem.h"
-#include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 #include "utils/portal.h"
 #include "utils/timestamp.h"
 #include "worker/engine.h"
 
 #define STEP_MS 100
+#define TIME_LIMIT_MAX_DAYS 366
 
 PG_FUNCTION_INFO_V1(wh_sql_deliver_due);
 
-static TimestampTz
-add_interval(TimestampTz at, Interval *span)
+/* A month counts thirty days. */
+static double
+seconds(const Interval *span)
 {
-	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(at),
-												   IntervalPGetDatum(span)));
+	return span->time / 1000000.0 + (span->day + span->month * 30.0) * SECS_PER_DAY;
 }
 
 static WhCounts
@@ -78,7 +78,7 @@ wh_sql_deliver_due(PG_FUNCTION_ARGS)
 {
 	CallContext *context = castNode(CallContext, fcinfo->context);
 	TimestampTz now = GetCurrentTimestamp();
-	TimestampTz deadline;
+	double		limit_s;
 	WhCounts	counts;
 	Datum		result;
 
@@ -86,10 +86,12 @@ wh_sql_deliver_due(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("max_deliveries must be at least 1")));
-	if (PG_ARGISNULL(1) || (deadline = add_interval(now, PG_GETARG_INTERVAL_P(1))) < now)
+	limit_s = PG_ARGISNULL(1) ? -1 : seconds(PG_GETARG_INTERVAL_P(1));
+	if (limit_s < 0 || limit_s > (double) TIME_LIMIT_MAX_DAYS * SECS_PER_DAY)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("time_limit must not be negative or NULL")));
+				 errmsg("time_limit must be between 0 and %d days, and not NULL",
+						TIME_LIMIT_MAX_DAYS)));
 	PreventCommandIfReadOnly("webhooks.deliver_due()");
 	if (wh_tenant_id[0])
 		ereport(ERROR,
@@ -106,7 +108,7 @@ wh_sql_deliver_due(PG_FUNCTION_ARGS)
 
 	if (SPI_connect_ext(SPI_OPT_NONATOMIC) != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect_ext failed");
-	counts = deliver(PG_GETARG_INT32(0), deadline);
+	counts = deliver(PG_GETARG_INT32(0), now + (TimestampTz) (limit_s * 1000000));
 	SPI_finish();
 	result = make_result(fcinfo, &counts);
 	PG_RETURN_DATUM(result);

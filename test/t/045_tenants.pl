@@ -115,6 +115,7 @@ is(as_tenant($node, q{SELECT count(*) FROM webhooks.metrics() WHERE name LIKE '%
 $node->append_conf('postgresql.conf', q{shared_preload_libraries = ''});
 $node->restart;
 my $event_b = dispatch($node, 'e', '{}', tenant_id => q('b'));
+$node->safe_psql('postgres', q{SELECT webhooks.add_source('of b', 'a plain secret', 'github', tenant_id => 'b')});
 is(as_tenant($node, $who), 'is||a', 'a session without the library sees nothing');
 is(as_tenant($node, "SET webhooks.tenant_id = 'b';\n$who"), 'is||b', 'whatever it says its tenant is');
 my $load = q{DO $$ BEGIN PERFORM webhooks.check_url(''); END $$;};
@@ -124,8 +125,11 @@ for my $try (q{SET webhooks.tenant_id = 'b'}, q{SET webhooks.tenant_id = ''}, q{
 {
 	my ($stdout) = as_tenant($node, "$try;\n$load\n$who");
 	like($stdout, qr/^is\|a\|a$|^$/, "and no other: $try");
-	(undef, my $stderr) = as_tenant($node, "$try;\nSELECT * FROM webhooks.dispatch_status('$event_b')");
-	like($stderr, qr/ERROR:  (P0002|25P02|42501)/, 'nor does a function tell it of one');
+	for my $call ("webhooks.dispatch_status('$event_b')", q{webhooks.reprocess('of b', '-infinity')})
+	{
+		(undef, my $stderr) = as_tenant($node, "$try;\nSELECT * FROM $call");
+		like($stderr, qr/ERROR:  (P0002|25P02|42501)/, "nor does $call tell it of one");
+	}
 }
 is(as_tenant($node, "$load\n$who"), 'is|a|a', 'none of it lasts');
 for my $option (q{-c webhooks.tenant_id=b}, q{-c webhooks.tenant_id=})
