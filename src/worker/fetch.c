@@ -8,6 +8,8 @@
  */
 #include "postgres.h"
 
+#include "access/itup.h"
+#include "access/relscan.h"
 #include "access/table.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
@@ -27,6 +29,7 @@
 #define MISSING_EVENT_WAIT_S 60
 #define PASSED_OVER_MAX 256		/* rows of busy lanes, in one turn of an endpoint */
 #define EXPIRED_MAX 1024		/* rows given up by one fetch */
+#define UNSEEN_MAX 4096			/* index entries of rows not seen, in one turn of an endpoint */
 
 typedef struct Fetch
 {
@@ -290,6 +293,29 @@ read_open_lanes(Fetch *fetch, WhEndpoint *e, int limit)
 	return taken;
 }
 
+typedef enum Step
+{
+	AT_ROW,						/* in the reader's slot */
+	AT_UNSEEN,					/* a row deleted, or not committed yet */
+	AT_END
+} Step;
+
+/* To the next entry of the queue's index. */
+static Step
+step(WhReader *queue, WhCursor *entry)
+{
+	IndexScanDesc scan = queue->scan;
+	bool		isnull;
+
+	if (index_getnext_tid(scan, ForwardScanDirection) == NULL)
+		return AT_END;
+	entry->due_at = DatumGetTimestampTz(index_getattr(scan->xs_itup, 2, scan->xs_itupdesc,
+													  &isnull));
+	entry->delivery_id = *DatumGetUUIDP(index_getattr(scan->xs_itup, 3, scan->xs_itupdesc,
+													  &isnull));
+	return index_fetch_heap(scan, queue->slot) ? AT_ROW : AT_UNSEEN;
+}
+
 /* Returns whether it took something. */
 static bool
 take_at_cursor(Fetch *fetch, WhEndpoint *e)
@@ -305,14 +331,21 @@ take_at_cursor(Fetch *fetch, WhEndpoint *e)
 	return !give_up_expired(fetch, row) && take_row(fetch, e, NULL, row);
 }
 
-/* Reads the endpoint's due rows, and the one after them for the time at which to come back. */
+/*
+ * Reads the endpoint's due rows, and the one after them for the time at which to come back. Of rows
+ * that are not seen it passes over only so many at once: somebody may be putting a million into the
+ * queue, and other endpoints wait meanwhile. Their commit, if it comes, sets the cursor back.
+ */
 static void
 read_endpoint(Fetch *fetch, WhPick *pick)
 {
-	WhReader   *queue = fetch->queue_reader;
 	WhEndpoint *e = pick->endpoint;
 	int			limit = Min(pick->limit, wh_endpoint_allowance(e, fetch->now));
 	int			taken;
+	int			read = 0;
+	int			unseen = 0;
+	WhCursor	entry;
+	Step		at;
 
 	/* removed, paused or disabled: a wake comes when that changes */
 	e->next_at = DT_NOEND;
@@ -320,28 +353,30 @@ read_endpoint(Fetch *fetch, WhPick *pick)
 		return;
 
 	taken = read_open_lanes(fetch, e, limit);
-	start_at_cursor(queue, e);
-	for (int read = 0;; read++)
+	start_at_cursor(fetch->queue_reader, e);
+	while (taken < limit && read < limit + PASSED_OVER_MAX && !gave_up_enough(fetch))
 	{
-		TimestampTz due_at;
-
-		if (taken >= limit || read >= limit + PASSED_OVER_MAX || gave_up_enough(fetch))
+		at = step(fetch->queue_reader, &entry);
+		if (at == AT_END)
+			return;
+		if (entry.due_at > fetch->now)
 		{
-			e->next_at = fetch->now;	/* there may be more */
+			e->next_at = entry.due_at;
+			return;
+		}
+		if (at == AT_ROW)
+		{
+			e->cursor = entry;
+			taken += take_at_cursor(fetch, e);
+			read++;
+		}
+		else if (++unseen == UNSEEN_MAX)
+		{
+			e->cursor = entry;
 			break;
 		}
-		if (!wh_reader_next(queue))
-			break;
-		due_at = DatumGetTimestampTz(wh_slot_get(queue->slot, QUEUE_DUE_AT));
-		if (due_at > fetch->now)
-		{
-			e->next_at = due_at;
-			break;
-		}
-		e->cursor.due_at = due_at;
-		e->cursor.delivery_id = *DatumGetUUIDP(wh_slot_get(queue->slot, QUEUE_DELIVERY_ID));
-		taken += take_at_cursor(fetch, e);
 	}
+	e->next_at = fetch->now;	/* there may be more */
 }
 
 static WhStatement postpone_statement = {
@@ -396,6 +431,7 @@ fetch_rows(void *state)
 	fetch->events = table_open(wh_table("events"), AccessShareLock);
 	fetch->queue_reader = wh_reader_open(table_open(wh_table("queue"), AccessShareLock),
 									  wh_table("queue_endpoint_id_due_at_idx"), 2);
+	fetch->queue_reader->scan->xs_want_itup = true;
 	for (int i = 0; i < fetch->count; i++)
 		read_endpoint(fetch, &fetch->picks[i]);
 

@@ -90,6 +90,21 @@ is(scalar @{ [ $receiver->requests('/x/hanging/hang') ] }, CAP, 'the hanging one
 	cmp_ok($farthest, '<', 4 * CAP, 'in the order of its dispatch, but for what is under way together');
 }
 
+# A transaction that queues many and takes long: they stand before what others dispatch to the same endpoint meanwhile
+
+{
+	my ($busy) = register_endpoint($node, $receiver->url('/x/busy/ok'), event_types => q('{busy}'));
+	my $session = $node->background_psql('postgres');
+	$session->query_safe("BEGIN; SELECT count(webhooks.dispatch('busy', jsonb_build_object('n', n))) FROM generate_series(1, @{[BACKLOG]}) n");
+	my $event_id = dispatch($node, 'busy', '{"n": 0}');
+	wait_until(sub { $receiver->by_webhook_id('/x/busy/ok')->{$event_id} }, 'what was committed to be delivered');
+	is(scalar @{ [ $receiver->requests('/x/busy/ok') ] }, 1, 'nothing else is sent before it is committed');
+	$session->query_safe('COMMIT');
+	$session->quit;
+	wait_for_empty($busy);
+	is_deeply([ sort { $a <=> $b } numbers($receiver->requests('/x/busy/ok')) ], [ 0 .. BACKLOG ], 'committed, all is sent, once each');
+}
+
 # One request at a time keeps the order to the last
 
 {
