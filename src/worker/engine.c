@@ -42,6 +42,7 @@ look(WhEngine *e, TimestampTz now)
 {
 	WhTransactionResult result;
 	TimestampTz after;
+	TimestampTz expires_at;
 	bool		done;
 
 	if (!e->looking && !(e->look_wanted && now >= e->look_not_before) && now < e->look_at)
@@ -53,12 +54,14 @@ look(WhEngine *e, TimestampTz now)
 		e->look_cost_us = 0;
 		memset(&e->looked, 0, sizeof(pg_uuid_t));
 	}
-	result = wh_queue_look(&e->queue, &e->looked, &done);
+	result = wh_queue_look(&e->queue, &e->looked, &done, &expires_at);
 	after = GetCurrentTimestamp();
 	e->look_cost_us += after - now;
 	if (result == WH_TRANSACTION_DONE && !done)
 		return;
 	e->looking = false;
+	if (result == WH_TRANSACTION_DONE && e->expired_to == DT_NOBEGIN)
+		e->expire_at = Max(expires_at, e->expire_not_before);
 	e->look_wanted |= result != WH_TRANSACTION_DONE;
 	e->look_not_before = after + LOOK_SHARE * e->look_cost_us;
 	wh_engine_note(e, result, &e->look_not_before);
@@ -111,7 +114,8 @@ maintain(WhEngine *e, TimestampTz now)
 
 /*
  * What has expired while nothing could be sent to its endpoint (it is paused, held back, or waits
- * in a lane) is read by no fetch. A part of a sweep, or nothing when none is due.
+ * in a lane) is read by no fetch. A part of a sweep, or nothing when none is due:
+ * each look tells when the next is.
  */
 static void
 expire(WhEngine *e, TimestampTz now)
@@ -129,8 +133,8 @@ expire(WhEngine *e, TimestampTz now)
 	if (result == WH_TRANSACTION_DONE && next == DT_NOBEGIN)
 		return;
 	wh_engine_note(e, result, &not_before);
-	e->expire_at = Max(Min(next == DT_NOBEGIN ? DT_NOEND : next, wh_later(after, LOOK_MS)),
-					   Max(after + LOOK_SHARE * e->expire_cost_us, not_before));
+	e->expire_not_before = Max(after + LOOK_SHARE * e->expire_cost_us, not_before);
+	e->expire_at = Max(next == DT_NOBEGIN ? DT_NOEND : next, e->expire_not_before);
 	e->expired_to = DT_NOBEGIN;
 	e->expire_cost_us = 0;
 }

@@ -26,6 +26,7 @@ typedef struct Look
 	WhQueue    *queue;
 	pg_uuid_t  *after;
 	bool		done;
+	TimestampTz expires_at;		/* the queue's earliest, once it is done; DT_NOEND: there is none */
 	TimestampTz now;
 	WhReader   *rows;
 	WhReader   *endpoints;
@@ -125,6 +126,24 @@ read_entries(Look *look)
 	}
 }
 
+/* The first entry, whether of a row that is seen or not: who sweeps will find out. */
+static TimestampTz
+first_expiry(void)
+{
+	WhReader   *reader = wh_reader_open(table_open(wh_table("queue"), AccessShareLock),
+										wh_table("queue_expires_at_idx"), 0);
+	IndexScanDesc scan = reader->scan;
+	TimestampTz at = DT_NOEND;
+	bool		isnull;
+
+	scan->xs_want_itup = true;
+	index_rescan(scan, NULL, 0, NULL, 0);
+	if (index_getnext_tid(scan, ForwardScanDirection) != NULL)
+		at = DatumGetTimestampTz(index_getattr(scan->xs_itup, 1, scan->xs_itupdesc, &isnull));
+	wh_reader_close(reader);
+	return at;
+}
+
 static void
 look(void *state)
 {
@@ -138,15 +157,18 @@ look(void *state)
 	read_entries(look);
 	wh_reader_close(look->rows);
 	wh_reader_close(look->endpoints);
+	if (look->done)
+		look->expires_at = first_expiry();
 }
 
 WhTransactionResult
-wh_queue_look(WhQueue *queue, pg_uuid_t *after, bool *done)
+wh_queue_look(WhQueue *queue, pg_uuid_t *after, bool *done, TimestampTz *expires_at)
 {
 	Look		part = {.queue = queue, .after = after, .now = GetCurrentTimestamp()};
 	WhTransactionResult result = wh_queue_transact(queue, "looking for queued deliveries", look,
 												   &part);
 
 	*done = part.done;
+	*expires_at = part.expires_at;
 	return result;
 }
