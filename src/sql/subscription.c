@@ -116,6 +116,7 @@ start_afresh(void)
 												ALLOCSET_DEFAULT_SIZES);
 		CacheRegisterRelcacheCallback(on_relcache_invalidation, (Datum) 0);
 	}
+	latest = NULL;
 	tenants = NULL;				/* until all of it is there again */
 	MemoryContextReset(tenants_context);
 	endpoints_relid = wh_table("endpoints");

@@ -71,7 +71,7 @@ struct WhEngine
 	TimestampTz look_not_before;
 	TimestampTz maintain_at;
 	TimestampTz expire_at;		/* the next sweep of what has expired, or its next part */
-	TimestampTz expire_not_before;
+	TimestampTz expire_not_before;	/* for what the last one took */
 	TimestampTz expired_to;		/* how far it has come; DT_NOBEGIN: none is under way */
 	int64		expire_cost_us;	/* so far */
 
