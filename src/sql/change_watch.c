@@ -13,6 +13,7 @@
 #include "nodes/value.h"
 #include "parser/parse_func.h"
 #include "sql/change.h"
+#include "sql/event.h"
 #include "sql/session.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
@@ -20,8 +21,6 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
-#define IDEMPOTENCY_KEY_MAX 255	/* bytes */
-#define ORDERING_KEY_MAX 512	/* bytes, as dispatch allows */
 
 static HTAB *watches = NULL;	/* of WhWatch * by trigger */
 static bool any_stale = false;
@@ -359,7 +358,7 @@ wh_ordering_key(const WhWatch *watch, const TupleTableSlot *row)
 		else
 			append_value(&key, wh_column_text(column, row->tts_values[column->number - 1]));
 	}
-	if (key.len > ORDERING_KEY_MAX)
+	if (key.len > WH_ORDERING_KEY_MAX)
 		return psprintf("%s:\\%s", watch->resource, digest(key.data));
 	return key.data;
 }
@@ -374,7 +373,7 @@ wh_change_idempotency_key(const WhWatch *watch, WhChangeKind kind, const TupleTa
 	if (column == NULL || row->tts_isnull[column->number - 1])
 		return NULL;
 	value = wh_column_text(column, row->tts_values[column->number - 1]);
-	if (strlen(event_type) + strlen(value) + 1 > IDEMPOTENCY_KEY_MAX)
+	if (strlen(event_type) + strlen(value) + 1 > WH_IDEMPOTENCY_KEY_MAX)
 		return psprintf("%.128s:\\%s", event_type, digest(psprintf("%s:%s", event_type, value)));
 	return psprintf("%s:%s", event_type, value);
 }

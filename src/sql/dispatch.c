@@ -18,9 +18,7 @@
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
-#define ORDERING_KEY_MAX 512	/* bytes; the same for the others */
-#define COALESCE_KEY_MAX 255
-#define IDEMPOTENCY_KEY_MAX 255
+#define COALESCE_KEY_MAX 255	/* bytes */
 
 PG_FUNCTION_INFO_V1(wh_sql_dispatch);
 PG_FUNCTION_INFO_V1(wh_sql_dispatch_to_urls);
@@ -156,8 +154,8 @@ read_options(FunctionCallInfo fcinfo, WhEvent *event)
 	event->tenant_id = wh_tenant_named_by(fcinfo, TENANT_ID);
 	event->endpoint_ids = endpoint_ids_argument(fcinfo);
 	event->idempotency_key = key_argument(fcinfo, IDEMPOTENCY_KEY, "idempotency_key",
-											IDEMPOTENCY_KEY_MAX);
-	event->ordering_key = key_argument(fcinfo, ORDERING_KEY, "ordering_key", ORDERING_KEY_MAX);
+											WH_IDEMPOTENCY_KEY_MAX);
+	event->ordering_key = key_argument(fcinfo, ORDERING_KEY, "ordering_key", WH_ORDERING_KEY_MAX);
 	event->occurred_at = time_argument(fcinfo, OCCURRED_AT, "occurred_at");
 	event->deliver_at = time_argument(fcinfo, DELIVER_AT, "deliver_at");
 	event->expires_at = expires_at_argument(fcinfo, event->deliver_at);

@@ -12,6 +12,9 @@
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
+#define WH_ORDERING_KEY_MAX 512 /* bytes */
+#define WH_IDEMPOTENCY_KEY_MAX 255	/* bytes */
+
 /*
  * An event whose arguments have been judged, save for its type and payload, which the catalog may
  * refuse. What it points to is the caller's.
