@@ -13,8 +13,8 @@
 #include "access/table.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "id.h"
 #include "tables.h"
-#include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/jsonb.h"
 #include "utils/rel.h"
@@ -402,8 +402,7 @@ postpone_missing(Fetch *fetch)
 	ereport(LOG,
 			(errmsg("webhooks: %d queued deliveries have no event, such as %s; "
 					"looking again in %d seconds",
-					count, DatumGetCString(DirectFunctionCall1(uuid_out, ids[0])),
-					MISSING_EVENT_WAIT_S)));
+					count, wh_uuid_text(linitial(fetch->missing)), MISSING_EVENT_WAIT_S)));
 	arguments[0] = wh_array(UUIDOID, ids, NULL, count);
 	arguments[1] = TimestampTzGetDatum(fetch->now + MISSING_EVENT_WAIT_S * USECS_PER_SEC);
 	wh_statement_execute(&postpone_statement, arguments, false, SPI_OK_UPDATE);
@@ -480,7 +479,7 @@ put_off(void *state)
 	if (SPI_processed > 0)
 		ereport(WARNING,
 				(errmsg("webhooks: delivery %s cannot be read; trying again in an hour",
-						DatumGetCString(DirectFunctionCall1(uuid_out, argument)))));
+						wh_uuid_text(&queue->reading))));
 }
 
 WhTransactionResult

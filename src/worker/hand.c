@@ -6,8 +6,8 @@
 #include "postgres.h"
 
 #include "common/pg_prng.h"
+#include "id.h"
 #include "open_breakers.h"
-#include "utils/builtins.h"
 #include "utils/timestamp.h"
 #include "worker/engine_state.h"
 #include "worker/headers.h"
@@ -159,8 +159,7 @@ note_answer(const WhDelivery *d, TimestampTz now)
 	publish_breaker(d->endpoint, now);
 	if (change == WH_BREAKER_SAME)
 		return;
-	id = DatumGetCString(DirectFunctionCall1(uuid_out,
-											 UUIDPGetDatum(&d->endpoint->endpoint_id)));
+	id = wh_uuid_text(&d->endpoint->endpoint_id);
 	if (change == WH_BREAKER_OPENED)
 		ereport(LOG,
 				(errmsg("webhooks: endpoint %s fails; probing it until it answers", id),
