@@ -388,22 +388,19 @@ wh_sql_emit_change(PG_FUNCTION_ARGS)
 {
 	const TriggerData *data = (const TriggerData *) fcinfo->context;
 	Emitter    *emitter;
+	bool		for_row;
 
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		refuse_firing(NULL, "must be called by a trigger",
 					  "Call webhooks.watch, which makes the triggers.");
 	check_firing(data);
 
-	if (TRIGGER_FIRED_FOR_ROW(data->tg_event))
-	{
-		emitter = begin(wh_watch_of(data->tg_relation, data->tg_trigger), 0);
+	for_row = TRIGGER_FIRED_FOR_ROW(data->tg_event);
+	emitter = begin(wh_watch_of(data->tg_relation, data->tg_trigger), for_row ? 0 : BATCH_BYTES);
+	if (for_row)
 		emit_for_row(emitter, data);
-	}
 	else
-	{
-		emitter = begin(wh_watch_of(data->tg_relation, data->tg_trigger), BATCH_BYTES);
 		emit_for_statement(emitter, data);
-	}
 	end(emitter);
 	return PointerGetDatum(NULL);
 }
