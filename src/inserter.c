@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_am.h"
@@ -125,6 +126,8 @@ make_plan(Relation rel)
 			plan.plain = plan_index(index, &plan.indexes[plan.count++]);
 		index_close(index, NoLock);
 	}
+	if (!plan.plain)
+		plan.count = 0;
 	list_free(oids);
 	return plan;
 }
@@ -262,8 +265,6 @@ wh_inserter_open(Relation rel)
 	inserter->context = CurrentMemoryContext;
 	inserter->rel = rel;
 	inserter->plan = find_plan(rel);
-	if (!inserter->plan.plain)
-		inserter->plan.count = 0;
 	memset(inserter->indexes, 0, sizeof(inserter->indexes));
 	inserter->estate = NULL;
 	inserter->target = NULL;
@@ -327,4 +328,64 @@ wh_inserter_close(WhInserter *inserter)
 		FreeExecutorState(inserter->estate);
 	}
 	pfree(inserter);
+}
+
+
+/* ---- partitions ---- */
+
+struct WhPartitionInserter
+{
+	MemoryContext context;
+	Relation	parent;
+	Relation	partition;		/* the one written to; NULL: none yet */
+	WhInserter *inserter;		/* into that */
+};
+
+WhPartitionInserter *
+wh_partition_inserter_open(Relation parent)
+{
+	WhPartitionInserter *p = palloc0(sizeof(WhPartitionInserter));
+
+	p->context = CurrentMemoryContext;
+	p->parent = parent;
+	return p;
+}
+
+static void
+leave_partition(WhPartitionInserter *p)
+{
+	if (p->partition == NULL)
+		return;
+	wh_inserter_close(p->inserter);
+	table_close(p->partition, NoLock);
+	p->partition = NULL;
+}
+
+WhInserter *
+wh_partition_inserter(WhPartitionInserter *p, Datum key)
+{
+	MemoryContext before;
+
+	if (p->partition && RelationGetRelid(p->partition) == wh_find_partition(p->parent, key))
+		return p->inserter;
+	leave_partition(p);
+	before = MemoryContextSwitchTo(p->context);
+	p->partition = wh_open_partition(p->parent, key, RowExclusiveLock);
+	p->inserter = wh_inserter_open(p->partition);
+	MemoryContextSwitchTo(before);
+	return p->inserter;
+}
+
+void
+wh_partition_inserter_flush(WhPartitionInserter *p)
+{
+	if (p->partition)
+		wh_inserter_flush(p->inserter);
+}
+
+void
+wh_partition_inserter_close(WhPartitionInserter *p)
+{
+	leave_partition(p);
+	pfree(p);
 }

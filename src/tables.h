@@ -115,4 +115,16 @@ extern void wh_inserter_flush(WhInserter *inserter);
 /* The same, and frees it. */
 extern void wh_inserter_close(WhInserter *inserter);
 
+/*
+ * The same for a partitioned table: an inserter for the partition that holds a key, good until the
+ * next is asked for. It keeps the one written last open.
+ */
+typedef struct WhPartitionInserter WhPartitionInserter;
+
+/* In the current context. The parent stays open, and the caller's to close. */
+extern WhPartitionInserter *wh_partition_inserter_open(Relation parent);
+extern WhInserter *wh_partition_inserter(WhPartitionInserter *inserter, Datum key);
+extern void wh_partition_inserter_flush(WhPartitionInserter *inserter);
+extern void wh_partition_inserter_close(WhPartitionInserter *inserter);
+
 #endif

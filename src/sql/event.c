@@ -19,14 +19,12 @@
 #include "tables.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/rel.h"
 #include "wake.h"
 
 struct WhDispatcher
 {
 	Relation	events;
-	Relation	partition;		/* of events, the one written to; NULL: none yet */
-	WhInserter *event_inserter; /* into that partition */
+	WhPartitionInserter *event_inserter;
 	Relation	queue;
 	WhInserter *queue_inserter;
 	WhContent	content;
@@ -41,68 +39,25 @@ wh_dispatch_begin(void)
 	WhDispatcher *dispatcher = palloc0(sizeof(WhDispatcher));
 
 	dispatcher->events = table_open(wh_table("events"), RowExclusiveLock);
+	dispatcher->event_inserter = wh_partition_inserter_open(dispatcher->events);
 	dispatcher->queue = table_open(wh_table("queue"), RowExclusiveLock);
+	dispatcher->queue_inserter = wh_inserter_open(dispatcher->queue);
 	dispatcher->content.context = CurrentMemoryContext;
 	return dispatcher;
-}
-
-static void
-close_partition(WhDispatcher *dispatcher)
-{
-	if (dispatcher->partition == NULL)
-		return;
-	wh_inserter_close(dispatcher->event_inserter);
-	table_close(dispatcher->partition, NoLock);
-	dispatcher->partition = NULL;
-}
-
-/* The inserter for the partition that the event belongs to. */
-static WhInserter *
-event_inserter(WhDispatcher *dispatcher, const pg_uuid_t *event_id)
-{
-	Datum		key = UUIDPGetDatum(event_id);
-	MemoryContext before;
-
-	if (dispatcher->partition &&
-		RelationGetRelid(dispatcher->partition) == wh_find_partition(dispatcher->events, key))
-		return dispatcher->event_inserter;
-	close_partition(dispatcher);
-	before = MemoryContextSwitchTo(dispatcher->content.context);
-	dispatcher->partition = wh_open_partition(dispatcher->events, key, RowExclusiveLock);
-	dispatcher->event_inserter = wh_inserter_open(dispatcher->partition);
-	MemoryContextSwitchTo(before);
-	return dispatcher->event_inserter;
-}
-
-static WhInserter *
-queue_inserter(WhDispatcher *dispatcher)
-{
-	MemoryContext before;
-
-	if (dispatcher->queue_inserter == NULL)
-	{
-		before = MemoryContextSwitchTo(dispatcher->content.context);
-		dispatcher->queue_inserter = wh_inserter_open(dispatcher->queue);
-		MemoryContextSwitchTo(before);
-	}
-	return dispatcher->queue_inserter;
 }
 
 void
 wh_dispatch_flush(WhDispatcher *dispatcher)
 {
-	if (dispatcher->partition)
-		wh_inserter_flush(dispatcher->event_inserter);
-	if (dispatcher->queue_inserter)
-		wh_inserter_flush(dispatcher->queue_inserter);
+	wh_partition_inserter_flush(dispatcher->event_inserter);
+	wh_inserter_flush(dispatcher->queue_inserter);
 }
 
 void
 wh_dispatch_end(WhDispatcher *dispatcher)
 {
-	close_partition(dispatcher);
-	if (dispatcher->queue_inserter)
-		wh_inserter_close(dispatcher->queue_inserter);
+	wh_partition_inserter_close(dispatcher->event_inserter);
+	wh_inserter_close(dispatcher->queue_inserter);
 	table_close(dispatcher->queue, NoLock);
 	table_close(dispatcher->events, NoLock);
 	if (dispatcher->content.scratch)
@@ -181,7 +136,8 @@ static void
 insert_event(WhDispatcher *dispatcher, const StampedEvent *stamped)
 {
 	const WhEvent *event = stamped->event;
-	WhInserter *inserter = event_inserter(dispatcher, &stamped->event_id);
+	WhInserter *inserter = wh_partition_inserter(dispatcher->event_inserter,
+												 UUIDPGetDatum(&stamped->event_id));
 	TimestampTz occurred_at = TIMESTAMP_IS_NOBEGIN(event->occurred_at) ? stamped->created_at :
 		event->occurred_at;
 
@@ -224,7 +180,7 @@ enqueue(WhDispatcher *dispatcher, const StampedEvent *stamped, const WhSubscribe
 	WhWake		wake = {
 		.due_at = stamped->due_at, .tenant = wh_tenant_hash(stamped->event->tenant_id)
 	};
-	WhInserter *inserter = queue_inserter(dispatcher);
+	WhInserter *inserter = dispatcher->queue_inserter;
 
 	for (int i = 0; i < count; i++)
 	{

@@ -302,35 +302,18 @@ insert_attempt(WhInserter *row, const WhDelivery *d)
 }
 
 static void
-finish_partition(WhInserter *inserter, Relation partition)
-{
-	if (inserter == NULL)
-		return;
-	wh_inserter_close(inserter);
-	table_close(partition, NoLock);
-}
-
-static void
 insert_attempts(Record *record)
 {
 	Relation	parent = table_open(wh_table("attempts"), RowExclusiveLock);
-	Relation	current = NULL;
-	WhInserter *inserter = NULL;
+	WhPartitionInserter *inserter = wh_partition_inserter_open(parent);
 
 	for (int i = 0; i < record->count; i++)
 	{
-		WhDelivery *d = record->results[i];
-		Datum		key = TimestampTzGetDatum(d->attempted_at);
+		const WhDelivery *d = record->results[i];
 
-		if (current == NULL || RelationGetRelid(current) != wh_find_partition(parent, key))
-		{
-			finish_partition(inserter, current);
-			current = wh_open_partition(parent, key, RowExclusiveLock);
-			inserter = wh_inserter_open(current);
-		}
-		insert_attempt(inserter, d);
+		insert_attempt(wh_partition_inserter(inserter, TimestampTzGetDatum(d->attempted_at)), d);
 	}
-	finish_partition(inserter, current);
+	wh_partition_inserter_close(inserter);
 	table_close(parent, NoLock);
 }
 
