@@ -57,3 +57,12 @@ wh_uuid_text(const pg_uuid_t *id)
 	wh_id_text(text, id->data);
 	return text;
 }
+
+pg_uuid_t *
+wh_uuid_copy(const pg_uuid_t *id)
+{
+	pg_uuid_t  *copy = palloc(sizeof(pg_uuid_t));
+
+	*copy = *id;
+	return copy;
+}

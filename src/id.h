@@ -1,5 +1,5 @@
 /*
- * Ids: new ones, from the clock and the system's randomness, and as text.
+ * Ids: new ones, from the clock and the system's randomness, as text, and copied.
  */
 #ifndef WH_ID_H
 #define WH_ID_H
@@ -18,5 +18,7 @@ extern pg_uuid_t wh_new_id(TimestampTz *at);
 
 /* As text, palloc'd. */
 extern char *wh_uuid_text(const pg_uuid_t *id);
+
+extern pg_uuid_t *wh_uuid_copy(const pg_uuid_t *id);
 
 #endif

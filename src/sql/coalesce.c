@@ -71,30 +71,25 @@ open_attempts(Coalescer *c)
 }
 
 static Datum
-copy_id(Datum id)
+copy_id(const Coalescer *c, HeapTuple row, int column)
 {
-	pg_uuid_t  *copy = palloc(sizeof(pg_uuid_t));
+	bool		isnull;
 
-	*copy = *DatumGetUUIDP(id);
-	return UUIDPGetDatum(copy);
+	return UUIDPGetDatum(wh_uuid_copy(DatumGetUUIDP(
+		heap_getattr(row, column, RelationGetDescr(c->queue), &isnull))));
 }
 
 static void
 note_cancelled(Coalescer *c, HeapTuple row)
 {
 	const WhCoalescing *coalescing = c->coalescing;
-	TupleDesc	desc = RelationGetDescr(c->queue);
-	Datum		endpoint_id;
-	bool		isnull;
+	Datum		endpoint_id = copy_id(c, row, QUEUE_ENDPOINT_ID);
 
 	if (c->attempts == NULL)
 		open_attempts(c);
-	endpoint_id = copy_id(heap_getattr(row, QUEUE_ENDPOINT_ID, desc, &isnull));
 	wh_inserter_row(c->inserter);
-	wh_inserter_set(c->inserter, ATTEMPTS_DELIVERY_ID,
-					copy_id(heap_getattr(row, QUEUE_DELIVERY_ID, desc, &isnull)));
-	wh_inserter_set(c->inserter, ATTEMPTS_EVENT_ID,
-					copy_id(heap_getattr(row, QUEUE_EVENT_ID, desc, &isnull)));
+	wh_inserter_set(c->inserter, ATTEMPTS_DELIVERY_ID, copy_id(c, row, QUEUE_DELIVERY_ID));
+	wh_inserter_set(c->inserter, ATTEMPTS_EVENT_ID, copy_id(c, row, QUEUE_EVENT_ID));
 	wh_inserter_set(c->inserter, ATTEMPTS_ENDPOINT_ID, endpoint_id);
 	wh_inserter_set_text(c->inserter, ATTEMPTS_TENANT_ID, coalescing->tenant_id);
 	wh_inserter_set(c->inserter, ATTEMPTS_URL, endpoint_url(DatumGetUUIDP(endpoint_id)));

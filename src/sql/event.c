@@ -78,15 +78,6 @@ typedef struct StampedEvent
 	Datum		versions;		/* jsonb; 0: none */
 } StampedEvent;
 
-static Datum
-copy_id(const pg_uuid_t *id)
-{
-	pg_uuid_t  *copy = palloc(sizeof(pg_uuid_t));
-
-	*copy = *id;
-	return UUIDPGetDatum(copy);
-}
-
 /* The value of Authorization. Few events have one, so the table is not opened before. */
 static void
 insert_secret(const pg_uuid_t *event_id, const char *authorization)
@@ -142,7 +133,7 @@ insert_event(WhDispatcher *dispatcher, const StampedEvent *stamped)
 		event->occurred_at;
 
 	wh_inserter_row(inserter);
-	wh_inserter_set(inserter, EVENTS_EVENT_ID, copy_id(&stamped->event_id));
+	wh_inserter_set(inserter, EVENTS_EVENT_ID, UUIDPGetDatum(wh_uuid_copy(&stamped->event_id)));
 	wh_inserter_set_text(inserter, EVENTS_TENANT_ID, event->tenant_id);
 	wh_inserter_set_text(inserter, EVENTS_EVENT_TYPE, event->event_type);
 	set_content(inserter, stamped);
@@ -176,7 +167,7 @@ enqueue(WhDispatcher *dispatcher, const StampedEvent *stamped, const WhSubscribe
 		int count)
 {
 	pg_uuid_t  *delivery_ids = palloc_extended(count * sizeof(pg_uuid_t), MCXT_ALLOC_HUGE);
-	Datum		event_id = copy_id(&stamped->event_id);
+	Datum		event_id = UUIDPGetDatum(wh_uuid_copy(&stamped->event_id));
 	WhWake		wake = {
 		.due_at = stamped->due_at, .tenant = wh_tenant_hash(stamped->event->tenant_id)
 	};
@@ -191,7 +182,7 @@ enqueue(WhDispatcher *dispatcher, const StampedEvent *stamped, const WhSubscribe
 		wh_inserter_row(inserter);
 		wh_inserter_set(inserter, QUEUE_DELIVERY_ID, UUIDPGetDatum(&delivery_ids[i]));
 		wh_inserter_set(inserter, QUEUE_EVENT_ID, event_id);
-		wh_inserter_set(inserter, QUEUE_ENDPOINT_ID, copy_id(endpoint_id));
+		wh_inserter_set(inserter, QUEUE_ENDPOINT_ID, UUIDPGetDatum(wh_uuid_copy(endpoint_id)));
 		wh_inserter_set(inserter, QUEUE_DUE_AT, TimestampTzGetDatum(stamped->due_at));
 		wh_inserter_set(inserter, QUEUE_ATTEMPTS, Int32GetDatum(0));
 		if (find_lane(stamped->event, &subscribers[i], &lane))

@@ -127,15 +127,6 @@ start_at_cursor(WhReader *reader, const WhEndpoint *e)
 	index_rescan(reader->scan, keys, 2, NULL, 0);
 }
 
-static pg_uuid_t *
-copy_id(const pg_uuid_t *id)
-{
-	pg_uuid_t  *copy = palloc(sizeof(pg_uuid_t));
-
-	*copy = *id;
-	return copy;
-}
-
 /* DT_NOEND: it never expires. */
 static TimestampTz
 read_expiry(TupleTableSlot *row)
@@ -157,8 +148,8 @@ give_up_expired(Fetch *fetch, TupleTableSlot *row)
 		hash_search(fetch->queue->in_hand, DatumGetUUIDP(wh_slot_get(row, QUEUE_DELIVERY_ID)),
 					HASH_FIND, NULL))
 		return false;
-	fetch->expired = lappend(fetch->expired,
-							 copy_id(DatumGetUUIDP(wh_slot_get(row, QUEUE_DELIVERY_ID))));
+	fetch->expired = lappend(fetch->expired, wh_uuid_copy(
+		DatumGetUUIDP(wh_slot_get(row, QUEUE_DELIVERY_ID))));
 	return true;
 }
 
@@ -186,7 +177,7 @@ take_row(Fetch *fetch, WhEndpoint *e, WhLane *lane, TupleTableSlot *row)
 		fetch->take(d, fetch->state);
 	}
 	else
-		fetch->missing = lappend(fetch->missing, copy_id(&queue->reading));
+		fetch->missing = lappend(fetch->missing, wh_uuid_copy(&queue->reading));
 	memset(&queue->reading, 0, sizeof(pg_uuid_t));
 	return event != NULL;
 }
