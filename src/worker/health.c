@@ -388,12 +388,6 @@ told_of(const WhDelivery *d)
 	return d->verdict.outcome == WH_SUCCEEDED && d->attempt > 1 ? "recovered" : NULL;
 }
 
-static NullableDatum
-text_or_null(const char *text)
-{
-	return (NullableDatum) {text ? CStringGetTextDatum(text) : (Datum) 0, text == NULL};
-}
-
 static void
 raise_deliveries(Round *round)
 {
@@ -411,12 +405,13 @@ raise_deliveries(Round *round)
 	{
 		WhDelivery *d = round->results[i];
 		NullableDatum row[lengthof(delivery_types)] = {
-			text_or_null(told_of(d)), {UUIDPGetDatum(&d->delivery_id)},
+			wh_text_or_null(told_of(d)), {UUIDPGetDatum(&d->delivery_id)},
 			{UUIDPGetDatum(&d->event_id)}, {UUIDPGetDatum(&d->endpoint->endpoint_id)},
-			text_or_null(d->config->url), text_or_null(wh_dead_reason_name(d->verdict.reason)),
+			wh_text_or_null(d->config->url),
+			wh_text_or_null(wh_dead_reason_name(d->verdict.reason)),
 			{Int32GetDatum(d->attempt)}, {Int32GetDatum(d->request.answer.status)},
-			text_or_null(wh_error_class_name(d->request.answer.error_class)),
-			text_or_null(wh_error_text(d))
+			wh_text_or_null(wh_error_class_name(d->request.answer.error_class)),
+			wh_text_or_null(wh_error_text(d))
 		};
 
 		if (row[0].isnull)

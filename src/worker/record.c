@@ -339,28 +339,25 @@ typedef struct Columns
 	bool	   *nulls[lengthof(dead_letter_types)];
 } Columns;
 
-static Datum
-text_or_null(const char *text, bool *isnull)
-{
-	*isnull = text == NULL;
-	return text ? CStringGetTextDatum(text) : (Datum) 0;
-}
-
 static void
-put_dead_letter(Columns *c, int n, const WhDelivery *d)
+put_dead_letter(Columns *columns, int n, const WhDelivery *d)
 {
-	c->values[0][n] = UUIDPGetDatum(&d->delivery_id);
-	c->values[1][n] = UUIDPGetDatum(&d->event_id);
-	c->values[2][n] = UUIDPGetDatum(&d->endpoint->endpoint_id);
-	c->values[3][n] = CStringGetTextDatum(d->config->tenant_id);
-	c->values[4][n] = Int32GetDatum(d->attempt);
-	c->values[5][n] = Int32GetDatum(d->request.answer.status);
-	c->nulls[5][n] = d->request.answer.status == 0;
-	c->values[6][n] = text_or_null(wh_error_class_name(d->request.answer.error_class),
-								   &c->nulls[6][n]);
-	c->values[7][n] = text_or_null(wh_error_text(d), &c->nulls[7][n]);
-	c->values[8][n] = TimestampTzGetDatum(d->attempted_at + d->request.duration_us);
-	c->values[9][n] = CStringGetTextDatum(wh_dead_reason_name(d->verdict.reason));
+	const WhAnswer *answer = &d->request.answer;
+	NullableDatum row[lengthof(dead_letter_types)] = {
+		{UUIDPGetDatum(&d->delivery_id)}, {UUIDPGetDatum(&d->event_id)},
+		{UUIDPGetDatum(&d->endpoint->endpoint_id)}, wh_text_or_null(d->config->tenant_id),
+		{Int32GetDatum(d->attempt)}, {Int32GetDatum(answer->status), answer->status == 0},
+		wh_text_or_null(wh_error_class_name(answer->error_class)),
+		wh_text_or_null(wh_error_text(d)),
+		{TimestampTzGetDatum(d->attempted_at + d->request.duration_us)},
+		wh_text_or_null(wh_dead_reason_name(d->verdict.reason))
+	};
+
+	for (int c = 0; c < lengthof(dead_letter_types); c++)
+	{
+		columns->values[c][n] = row[c].value;
+		columns->nulls[c][n] = row[c].isnull;
+	}
 }
 
 static void

@@ -6,6 +6,7 @@
 
 #include "executor/spi.h"
 #include "utils/array.h"
+#include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "worker/statement.h"
 
@@ -42,6 +43,12 @@ wh_value(HeapTuple row, int number)
 	if (isnull)
 		elog(ERROR, "column %d is unexpectedly NULL", number);
 	return datum;
+}
+
+NullableDatum
+wh_text_or_null(const char *text)
+{
+	return (NullableDatum) {text ? CStringGetTextDatum(text) : (Datum) 0, text == NULL};
 }
 
 Datum

@@ -31,6 +31,9 @@ extern void wh_statement_execute(WhStatement *statement, Datum *values, bool rea
 extern Datum wh_column(HeapTuple row, int number, bool *isnull);
 extern Datum wh_value(HeapTuple row, int number);
 
+/* NULL becomes NULL. */
+extern NullableDatum wh_text_or_null(const char *text);
+
 /* An array to unnest; nulls may be NULL. */
 extern Datum wh_array(Oid element_type, Datum *values, bool *nulls, int count);
 
