@@ -29,7 +29,8 @@
 #define MISSING_EVENT_WAIT_S 60
 #define PASSED_OVER_MAX 256		/* rows of busy lanes, in one turn of an endpoint */
 #define EXPIRED_MAX 1024		/* rows given up by one fetch */
-#define UNSEEN_MAX 4096			/* index entries of rows not seen, in one turn of an endpoint */
+#define UNSEEN_MAX 4096			/* index entries of rows not seen, in one turn of an endpoint; as
+								 * many in its lanes */
 
 typedef struct Fetch
 {
@@ -38,6 +39,7 @@ typedef struct Fetch
 	int			count;
 	WhReader   *queue_reader;
 	WhReader   *lanes;			/* the queue by lane; NULL until one is looked up */
+	int			unseen;			/* index entries passed over in lanes, in this turn */
 	void		(*take) (WhDelivery *delivery, void *state);
 	void	   *state;
 	TimestampTz now;
@@ -182,30 +184,96 @@ take_row(Fetch *fetch, WhEndpoint *e, WhLane *lane, TupleTableSlot *row)
 	return event != NULL;
 }
 
-/* The first row of the lane past its last that has not expired; NULL when there is none. */
-static TupleTableSlot *
-read_lane(Fetch *fetch, const WhLane *lane)
+/* The lanes' turn is over: the rest of them is read in the next one. */
+static bool
+passed_enough(const Fetch *fetch)
 {
-	/* the columns of the index, in its order */
-	enum
-	{
-		ENDPOINT_ID = 1, LANE, DELIVERY_ID
-	};
+	return fetch->unseen >= UNSEEN_MAX || gave_up_enough(fetch);
+}
+
+/* The columns of the index of lanes, in its order. */
+enum
+{
+	LANE_ENDPOINT_ID = 1, LANE_NUMBER, LANE_DELIVERY_ID
+};
+
+static void
+start_in_lane(Fetch *fetch, WhLane *lane)
+{
 	ScanKeyData keys[3];
 
 	if (fetch->lanes == NULL)
+	{
 		fetch->lanes = wh_reader_open(table_open(wh_table("queue"), AccessShareLock),
-								   wh_table("queue_lane_idx"), lengthof(keys));
-	ScanKeyInit(&keys[0], ENDPOINT_ID, BTEqualStrategyNumber, F_UUID_EQ,
+									  wh_table("queue_lane_idx"), lengthof(keys));
+		fetch->lanes->scan->xs_want_itup = true;
+	}
+	wh_lane_read(lane, fetch->lanes->scan->xs_snapshot);
+	ScanKeyInit(&keys[0], LANE_ENDPOINT_ID, BTEqualStrategyNumber, F_UUID_EQ,
 				UUIDPGetDatum(&lane->key.endpoint_id));
-	ScanKeyInit(&keys[1], LANE, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(lane->key.number));
-	ScanKeyInit(&keys[2], DELIVERY_ID, BTGreaterStrategyNumber, F_UUID_GT,
-				UUIDPGetDatum(&lane->last));
+	ScanKeyInit(&keys[1], LANE_NUMBER, BTEqualStrategyNumber, F_INT8EQ,
+				Int64GetDatum(lane->key.number));
+	ScanKeyInit(&keys[2], LANE_DELIVERY_ID, BTGreaterEqualStrategyNumber, F_UUID_GE,
+				UUIDPGetDatum(&lane->from));
 	index_rescan(fetch->lanes->scan, keys, lengthof(keys), NULL, 0);
-	while (wh_reader_next(fetch->lanes))
-		if (gave_up_enough(fetch) || !give_up_expired(fetch, fetch->lanes->slot))
-			return fetch->lanes->slot;
-	return NULL;
+}
+
+typedef enum Lookup
+{
+	FOUND,						/* in the slot of the reader of lanes */
+	NONE,
+	HALF_READ
+} Lookup;
+
+/*
+ * The first row of the lane that has not expired. Of rows that are not seen it passes over only so
+ * many in a turn, and goes on from there in the next. No row that has become visible meanwhile may
+ * be overtaken so. What is gone stays so. What is pending does while its transaction lasts, and the
+ * snapshot is asked for that: it shows the rows before the wake comes that tells of them.
+ */
+static Lookup
+read_lane(Fetch *fetch, WhLane *lane)
+{
+	bool		known = true;	/* what became of all that was passed over */
+	WhReader   *reader;
+
+	start_in_lane(fetch, lane);
+	reader = fetch->lanes;
+	while (index_getnext_tid(reader->scan, ForwardScanDirection) != NULL)
+	{
+		bool		isnull;
+		pg_uuid_t  *id = DatumGetUUIDP(index_getattr(reader->scan->xs_itup, LANE_DELIVERY_ID,
+													 reader->scan->xs_itupdesc, &isnull));
+		bool		moved = memcmp(id, &lane->from, UUID_LEN) != 0;
+		bool		seen = index_fetch_heap(reader->scan, reader->slot);
+		TransactionId xid = InvalidTransactionId;
+
+		if (known)
+			lane->from = *id;
+		if (seen)
+		{
+			if (gave_up_enough(fetch))
+				return HALF_READ;
+			if (give_up_expired(fetch, reader->slot))
+				continue;
+			lane->from = *id;
+			return FOUND;
+		}
+		switch (wh_reader_unseen(reader, &xid))
+		{
+			case WH_UNSEEN_GONE:
+				break;
+			case WH_UNSEEN_PENDING:
+				known = known && wh_lane_pass(lane, xid);
+				break;
+			case WH_UNSEEN_NEW:
+				fetch->unseen = UNSEEN_MAX;
+				return HALF_READ;
+		}
+		if (known && ++fetch->unseen >= UNSEEN_MAX && moved)
+			return HALF_READ;
+	}
+	return NONE;
 }
 
 /*
@@ -223,26 +291,29 @@ adopt_in_hand(Fetch *fetch, WhLane *lane, const pg_uuid_t *delivery_id)
 		wh_lane_drop(entry->delivery->lane);
 	entry->delivery->lane = lane;
 	wh_lane_set(lane, WH_LANE_BUSY);
-	wh_lane_note_more(lane, delivery_id);
+	lane->more = true;
 	return true;
 }
 
-/*
- * Takes the first delivery of a lane that has none in hand. False: there is none, or none is due;
- * or so many expired that the lane is left open for the next fetch.
- */
+/* Takes the first delivery of a lane that has none in hand. False: there is none that may go now. */
 static bool
 take_first(Fetch *fetch, WhLane *lane)
 {
-	TupleTableSlot *row = read_lane(fetch, lane);
+	TupleTableSlot *row;
 
-	if (row == NULL)
+	switch (read_lane(fetch, lane))
 	{
-		wh_lane_drop(lane);
-		return false;
+		case FOUND:
+			break;
+		case NONE:
+			wh_lane_drop(lane);
+			return false;
+		case HALF_READ:
+			wh_lane_set(lane, WH_LANE_HALF_READ);
+			return false;
 	}
-	if (gave_up_enough(fetch) ||
-		adopt_in_hand(fetch, lane, DatumGetUUIDP(wh_slot_get(row, QUEUE_DELIVERY_ID))))
+	row = fetch->lanes->slot;
+	if (adopt_in_hand(fetch, lane, DatumGetUUIDP(wh_slot_get(row, QUEUE_DELIVERY_ID))))
 		return false;
 	lane->head_due_at = DatumGetTimestampTz(wh_slot_get(row, QUEUE_DUE_AT));
 	if (lane->head_due_at <= fetch->now && take_row(fetch, lane->endpoint, lane, row))
@@ -260,17 +331,18 @@ take_in_lane(Fetch *fetch, WhEndpoint *e, int64 number)
 {
 	WhLane	   *lane = wh_lane_enter(fetch->queue->lanes, e, number);
 
-	if (lane->state == WH_LANE_BUSY ||
-		(lane->state == WH_LANE_WAITING && lane->head_due_at > fetch->now))
+	wh_lane_note(lane, &e->cursor.delivery_id);
+	if (lane->state == WH_LANE_WAITING && lane->head_due_at <= fetch->now)
+		wh_lane_set(lane, WH_LANE_OPEN);
+	if (lane->state == WH_LANE_BUSY || lane->state == WH_LANE_WAITING || passed_enough(fetch))
 	{
-		wh_lane_note_more(lane, &e->cursor.delivery_id);
+		lane->more = true;
 		return false;
 	}
 	if (!take_first(fetch, lane))
 		return false;
-	if (memcmp(DatumGetUUIDP(wh_slot_get(fetch->lanes->slot, QUEUE_DELIVERY_ID)),
-			   &e->cursor.delivery_id, UUID_LEN) != 0)
-		wh_lane_note_more(lane, &e->cursor.delivery_id);
+	if (memcmp(&lane->from, &e->cursor.delivery_id, UUID_LEN) != 0)
+		lane->more = true;
 	return true;
 }
 
@@ -279,7 +351,7 @@ read_open_lanes(Fetch *fetch, WhEndpoint *e, int limit)
 {
 	int			taken = 0;
 
-	while (taken < limit && !gave_up_enough(fetch) && !dlist_is_empty(&e->open_lanes))
+	while (taken < limit && !passed_enough(fetch) && !dlist_is_empty(&e->open_lanes))
 		taken += take_first(fetch, dlist_container(WhLane, node, dlist_head_node(&e->open_lanes)));
 	return taken;
 }
@@ -323,38 +395,27 @@ take_at_cursor(Fetch *fetch, WhEndpoint *e)
 }
 
 /*
- * Reads the endpoint's due rows, and the one after them for the time at which to come back. Of rows
- * that are not seen it passes over only so many at once: somebody may be putting a million into the
- * queue, and other endpoints wait meanwhile. Their commit, if it comes, sets the cursor back.
+ * Reads due rows past the cursor, and the one after them: returns the time at which to come back.
+ * Of rows that are not seen it passes over only so many at once: somebody may be putting a million
+ * into the queue, and other endpoints wait meanwhile. Their commit, if it comes, sets the cursor
+ * back.
  */
-static void
-read_endpoint(Fetch *fetch, WhPick *pick)
+static TimestampTz
+read_past_cursor(Fetch *fetch, WhEndpoint *e, int taken, int limit)
 {
-	WhEndpoint *e = pick->endpoint;
-	int			limit = Min(pick->limit, wh_endpoint_allowance(e, fetch->now));
-	int			taken;
 	int			read = 0;
 	int			unseen = 0;
 	WhCursor	entry;
 	Step		at;
 
-	/* removed, paused or disabled: a wake comes when that changes */
-	e->next_at = DT_NOEND;
-	if (e->config == NULL || !e->config->active)
-		return;
-
-	taken = read_open_lanes(fetch, e, limit);
 	start_at_cursor(fetch->queue_reader, e);
 	while (taken < limit && read < limit + PASSED_OVER_MAX && !gave_up_enough(fetch))
 	{
 		at = step(fetch->queue_reader, &entry);
 		if (at == AT_END)
-			return;
+			return DT_NOEND;
 		if (entry.due_at > fetch->now)
-		{
-			e->next_at = entry.due_at;
-			return;
-		}
+			return entry.due_at;
 		if (at == AT_ROW)
 		{
 			e->cursor = entry;
@@ -367,7 +428,26 @@ read_endpoint(Fetch *fetch, WhPick *pick)
 			break;
 		}
 	}
-	e->next_at = fetch->now;	/* there may be more */
+	return fetch->now;			/* there may be more */
+}
+
+static void
+read_endpoint(Fetch *fetch, WhPick *pick)
+{
+	WhEndpoint *e = pick->endpoint;
+	int			limit = Min(pick->limit, wh_endpoint_allowance(e, fetch->now));
+	int			taken;
+
+	/* removed, paused or disabled: a wake comes when that changes */
+	e->next_at = DT_NOEND;
+	if (e->config == NULL || !e->config->active)
+		return;
+
+	fetch->unseen = 0;
+	taken = read_open_lanes(fetch, e, limit);
+	e->next_at = read_past_cursor(fetch, e, taken, limit);
+	if (passed_enough(fetch))
+		e->next_at = fetch->now;
 }
 
 static WhStatement postpone_statement = {

@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "utils/snapmgr.h"
 #include "worker/lane.h"
 
 HTAB *
@@ -19,8 +20,16 @@ wh_lanes_create(MemoryContext context)
 static void
 list(WhLane *lane)
 {
-	dlist_push_tail(lane->state == WH_LANE_OPEN ? &lane->endpoint->open_lanes :
-					&lane->endpoint->lanes, &lane->node);
+	bool		open = lane->state == WH_LANE_OPEN || lane->state == WH_LANE_HALF_READ;
+
+	dlist_push_tail(open ? &lane->endpoint->open_lanes : &lane->endpoint->lanes, &lane->node);
+}
+
+static void
+start_over(WhLane *lane)
+{
+	memset(&lane->from, 0, sizeof(pg_uuid_t));
+	lane->pending_count = 0;
 }
 
 WhLane *
@@ -37,7 +46,7 @@ wh_lane_enter(HTAB *lanes, WhEndpoint *endpoint, int64 number)
 	lane->state = WH_LANE_OPEN;
 	lane->more = false;
 	lane->head_due_at = 0;
-	memset(&lane->last, 0, sizeof(pg_uuid_t));
+	start_over(lane);
 	list(lane);
 	return lane;
 }
@@ -59,24 +68,46 @@ wh_lane_set(WhLane *lane, WhLaneState state)
 }
 
 void
-wh_lane_note_more(WhLane *lane, const pg_uuid_t *delivery_id)
+wh_lane_note(WhLane *lane, const pg_uuid_t *delivery_id)
 {
-	lane->more = true;
-
 	/* a replay comes back to its old place */
-	if (memcmp(delivery_id, &lane->last, UUID_LEN) <= 0)
-		memset(&lane->last, 0, sizeof(pg_uuid_t));
+	if (memcmp(delivery_id, &lane->from, UUID_LEN) < 0)
+		start_over(lane);
+}
+
+void
+wh_lane_read(WhLane *lane, Snapshot snapshot)
+{
+	for (int i = 0; i < lane->pending_count; i++)
+		if (!XidInMVCCSnapshot(lane->pending[i], snapshot))
+		{
+			lane->from = lane->pending_from;
+			lane->pending_count = 0;
+		}
 }
 
 bool
-wh_lane_end(WhLane *lane, const pg_uuid_t *delivery_id)
+wh_lane_pass(WhLane *lane, TransactionId xid)
+{
+	for (int i = 0; i < lane->pending_count; i++)
+		if (lane->pending[i] == xid)
+			return true;
+	if (lane->pending_count == WH_LANE_PENDING_MAX)
+		return false;
+	if (lane->pending_count == 0)
+		lane->pending_from = lane->from;
+	lane->pending[lane->pending_count++] = xid;
+	return true;
+}
+
+bool
+wh_lane_end(WhLane *lane)
 {
 	if (!lane->more)
 	{
 		wh_lane_drop(lane);
 		return false;
 	}
-	lane->last = *delivery_id;
 	wh_lane_set(lane, WH_LANE_OPEN);
 	return true;
 }
@@ -89,12 +120,17 @@ wh_lane_drop(WhLane *lane)
 }
 
 void
-wh_lanes_forget(WhEndpoint *endpoint)
+wh_lanes_forget(WhEndpoint *endpoint, bool half_read)
 {
 	dlist_mutable_iter iter;
 
 	dlist_foreach_modify(iter, &endpoint->open_lanes)
-		wh_lane_drop(dlist_container(WhLane, node, iter.cur));
+	{
+		WhLane	   *lane = dlist_container(WhLane, node, iter.cur);
+
+		if (half_read || lane->state != WH_LANE_HALF_READ)
+			wh_lane_drop(lane);
+	}
 	dlist_foreach_modify(iter, &endpoint->lanes)
 	{
 		WhLane	   *lane = dlist_container(WhLane, node, iter.cur);
@@ -104,7 +140,7 @@ wh_lanes_forget(WhEndpoint *endpoint)
 		else
 		{
 			lane->more = true;
-			memset(&lane->last, 0, sizeof(pg_uuid_t));
+			start_over(lane);
 		}
 	}
 }

@@ -3,6 +3,8 @@
  */
 #include "postgres.h"
 
+#include "access/relscan.h"
+#include "access/subtrans.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "utils/rel.h"
@@ -34,6 +36,23 @@ bool
 wh_reader_next(WhReader *reader)
 {
 	return index_getnext_slot(reader->scan, ForwardScanDirection, reader->slot);
+}
+
+WhUnseen
+wh_reader_unseen(WhReader *reader, TransactionId *xid)
+{
+	ItemPointerData tid = reader->scan->xs_heaptid;
+	SnapshotData dirty;
+	bool		again = false;
+
+	InitDirtySnapshot(dirty);
+	if (!table_index_fetch_tuple(reader->scan->xs_heapfetch, &tid, &dirty, reader->slot,
+								 &again, NULL))
+		return WH_UNSEEN_GONE;
+	if (!TransactionIdIsValid(dirty.xmin))
+		return WH_UNSEEN_NEW;
+	*xid = SubTransGetTopmostTransaction(dirty.xmin);
+	return WH_UNSEEN_PENDING;
 }
 
 Datum

@@ -27,6 +27,20 @@ extern void wh_reader_close(WhReader *reader);
 /* Reads the next row into slot. */
 extern bool wh_reader_next(WhReader *reader);
 
+/* What became of a row that the scan's snapshot does not show. */
+typedef enum WhUnseen
+{
+	WH_UNSEEN_GONE,				/* deleted, or never committed: no later snapshot shows it either */
+	WH_UNSEEN_PENDING,			/* whoever wrote it is under way */
+	WH_UNSEEN_NEW				/* committed since the snapshot was taken */
+} WhUnseen;
+
+/*
+ * Of the row at whose index entry the scan stands. With WH_UNSEEN_PENDING *xid is the transaction,
+ * not one of its savepoints.
+ */
+extern WhUnseen wh_reader_unseen(WhReader *reader, TransactionId *xid);
+
 /* A column of a row, for those that cannot be NULL. */
 extern Datum wh_slot_get(TupleTableSlot *slot, int column);
 

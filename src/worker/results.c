@@ -22,7 +22,7 @@ free_lane(WhEngine *e, WhDelivery *d)
 		d->lane->head_due_at = d->next_attempt_at;
 		wh_lane_set(d->lane, WH_LANE_WAITING);
 	}
-	else if (wh_lane_end(d->lane, &d->delivery_id))
+	else if (wh_lane_end(d->lane))
 	{
 		wake = wh_wake_for(d, GetCurrentTimestamp());
 		wh_scheduler_wake(e->queue.scheduler, &wake);

@@ -324,7 +324,7 @@ forget(WhScheduler *s, WhEndpoint *e)
 {
 	lift(s, e);
 	leave_tenant(s, e);
-	wh_lanes_forget(e);			/* all of them: nothing is in hand */
+	wh_lanes_forget(e, true);	/* all of them: nothing is in hand */
 	wh_config_release(e->config);
 	if (e->breaker_open_since != 0)
 		wh_open_breaker_withdraw(&e->endpoint_id);
@@ -350,7 +350,7 @@ drop_longest_idle(WhScheduler *s, TimestampTz now)
 static void
 forget_options(WhEndpoint *e, TimestampTz now)
 {
-	wh_lanes_forget(e);
+	wh_lanes_forget(e, true);
 	wh_config_release(e->config);
 	e->config = NULL;			/* with its rate */
 	wh_breaker_hurry(&e->breaker, now);
@@ -368,7 +368,7 @@ wh_scheduler_wake(WhScheduler *s, const WhWake *wake)
 	if (wake->due_at == DT_NOBEGIN)
 		forget_options(e, now);
 	else if (wake->lanes)
-		wh_lanes_forget(e);
+		wh_lanes_forget(e, false);
 	if (from <= e->cursor.due_at)
 	{
 		e->cursor.due_at = from;

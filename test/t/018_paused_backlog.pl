@@ -105,6 +105,27 @@ is(scalar @{ [ $receiver->requests('/x/hanging/hang') ] }, CAP, 'the hanging one
 	is_deeply([ sort { $a <=> $b } numbers($receiver->requests('/x/busy/ok')) ], [ 0 .. BACKLOG ], 'committed, all is sent, once each');
 }
 
+# The same at an ordered endpoint, where those that are replayed stand before all others
+
+{
+	my ($busy) = map { $_->{endpoint_id} } rows($node, q{SELECT endpoint_id FROM webhooks.endpoints WHERE event_types = '{busy}'});
+	my $sent = @{ [ $receiver->requests('/x/busy/ok') ] };
+	value($node, "SELECT webhooks.update_endpoint('$busy', ordering => 'endpoint')");
+	value($node, qq{
+		INSERT INTO webhooks.dead_letters (delivery_id, event_id, endpoint_id, tenant_id, reason, attempts, dead_at)
+		SELECT delivery_id, event_id, endpoint_id, tenant_id, 'exhausted', 1, now() FROM webhooks.attempts WHERE endpoint_id = '$busy'});
+	my $session = $node->background_psql('postgres');
+	$session->query_safe("BEGIN; SELECT webhooks.replay_failed('$busy', '-infinity')");
+	my @events = map { dispatch($node, 'busy', '{}') } 1 .. 3;
+	$receiver->wait_for_requests($sent + 3, 30, '/x/busy/ok');
+	$session->query_safe('ROLLBACK');
+	$session->quit;
+	push @events, map { dispatch($node, 'busy', '{}') } 1 .. 3;
+	wait_for_empty($busy);
+	my @got = map { $_->{headers}{'webhook-id'} } $receiver->requests('/x/busy/ok');
+	is_deeply([ @got[ $sent .. $#got ] ], \@events, 'ordered: what is committed is sent while very many replays are not, and when they are rolled back');
+}
+
 # One request at a time keeps the order to the last
 
 {

@@ -13,6 +13,7 @@ use constant {
 	SESSIONS => 4,
 	EVENTS   => 40,		# of each session
 	KEYS     => 3,
+	MANY     => 40_000,	# rows: they are passed over in turns of at most 4096
 };
 
 my $node = start_node(conf => { restart_after_crash => 'on', track_commit_timestamp => 'on', 'webhooks.retry_jitter' => 0 });
@@ -124,6 +125,21 @@ sub without_repeats
 	is_deeply([ received('/x/dead/script/dead/404,200') ], [ @events, $events[0] ], 'and sent');
 }
 
+# What is replayed while a later one is under way comes before those that are later still
+
+{
+	my ($endpoint_id) = register_endpoint($node, $receiver->url('/x/place/ok'), event_types => q('{place}'), ordering => q('endpoint'));
+	my $first = dispatch($node, 'place', '{}');
+	wait_for_empty_queue();
+	kill 'STOP', $receiver->pid;	# no answer leaves it
+	my @events = split /\n/, value($node, q{SELECT webhooks.dispatch('place', '{}') FROM generate_series(1, 3)});
+	wait_until(sub { value($node, 'SELECT count(*) FROM webhooks.in_flight') == 1 }, 'the first of them to be under way');
+	value($node, "SELECT webhooks.replay_event('$first')");
+	kill 'CONT', $receiver->pid;
+	wait_for_empty_queue();
+	is_deeply([ received('/x/place/ok') ], [ $first, $events[0], $first, @events[ 1, 2 ] ], 'a replay takes its place among those that are queued');
+}
+
 # A backlog of one endpoint, with one of its deliveries not yet due
 
 {
@@ -135,6 +151,82 @@ sub without_repeats
 	wait_until(sub { $receiver->requests('/x/later/ok') >= @events }, 'all of them', 60);
 	is_deeply([ received('/x/later/ok') ], \@events, 'one that is put off holds back a long queue behind it');
 	wait_for_empty_queue();
+}
+
+# Very many that are not to be sent stand in the way: they are passed over in turns, and not overtaken by what is behind them
+
+{
+	my $path = '/x/many/delay/0.02';
+	register_endpoint($node, $receiver->url($path), event_types => q('{many}'), ordering => q('endpoint'));
+	my @first = map { dispatch($node, 'many', '{"n": 0}') } 1, 2;
+	wait_for_empty_queue();
+
+	# when the second of them is done, the lane is read on
+	my $replay_first = sub { value($node, "SELECT sum(webhooks.replay_event(e)) FROM unnest('{$first[0],$first[1]}'::uuid[]) e") };
+	my $serve = sub {
+		my ($on) = @_;
+		change_settings($node, 'webhooks.enabled' => $on ? 'on' : 'off');
+		wait_until(sub { !!worker_pids($node) == $on }, $on ? 'a worker' : 'no worker');
+	};
+	my $turns = sub { value($node, q{SELECT idx_scan FROM pg_stat_all_indexes WHERE indexrelname = 'queue_lane_idx'}) };
+	my $deliver = sub {
+		my $before = $turns->();
+		value($node, 'CALL webhooks.deliver_due(); SELECT pg_stat_force_next_flush()');
+		return $turns->() - $before;
+	};
+	my $session = $node->background_psql('postgres');
+
+	# with savepoints, so that it has many transaction ids
+	my $begin_and_dispatch = sprintf <<'END', MANY / 100;
+BEGIN;
+DO $$
+BEGIN
+	FOR i IN 1 .. 100 LOOP
+		BEGIN
+			PERFORM webhooks.dispatch('many', jsonb_build_object('n', n)) FROM generate_series((i - 1) * %1$d + 1, i * %1$d) n;
+		EXCEPTION WHEN division_by_zero THEN
+			RAISE;
+		END;
+	END LOOP;
+END $$
+END
+
+	$serve->(0);
+	$session->query_safe($begin_and_dispatch);
+	$replay_first->();
+	cmp_ok($deliver->(), '>=', MANY / 4096, 'what is not committed is passed over in turns');
+	is_deeply([ received($path) ], [ @first, @first ], 'and what is, is sent');
+
+	# what is deleted stays in the index for as long as somebody may see it
+	my $old = $node->background_psql('postgres');
+	$old->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM webhooks.queue');
+	$session->query_safe('DELETE FROM webhooks.queue; COMMIT');
+	my $event_id = dispatch($node, 'many', '{"n": 0}');
+	cmp_ok($deliver->(), '>=', MANY / 4096, 'what is deleted is passed over in turns, too');
+	is((received($path))[-1], $event_id, 'and what stands behind it is sent');
+	$old->quit;
+
+	# committed when those before are sent and the lane is being read
+	$serve->(1);
+	$session->query_safe($begin_and_dispatch);
+	$session->query_until(qr/ready/, <<'END');
+\echo ready
+DO $$
+DECLARE
+	done constant bigint = (SELECT count(*) FROM webhooks.attempts) + 2;
+BEGIN
+	FOR i IN 1 .. 10000 LOOP
+		EXIT WHEN (SELECT count(*) >= done FROM webhooks.attempts)
+			AND EXISTS (SELECT FROM pg_locks WHERE relation = 'webhooks.queue_lane_idx'::regclass AND pid <> pg_backend_pid());
+	END LOOP;
+END $$;
+COMMIT;
+END
+	$replay_first->();
+	my @numbers = map { JSON::PP->new->decode($_->{body})->{data}{n} } $receiver->wait_for_requests(57, 60, $path);
+	$session->quit;
+	value($node, 'DELETE FROM webhooks.queue');
+	is_deeply([ @numbers[ 7 .. 56 ] ], [ 1 .. 50 ], 'committed while they are passed over, they are sent in their order');
 }
 
 # Over the worker's death
