@@ -173,6 +173,8 @@ wait_time(WhEngine *e, long ms)
 	if (e->result_count > 0)
 		ms = until(now, Max(e->record_not_before,
 							e->in_flight == 0 ? now : e->record_at), ms);
+	if (!dlist_is_empty(&e->recorded))
+		ms = until(now, e->flush_at, ms);
 	if (!dlist_is_empty(&e->stuck))
 		ms = until(now, e->stuck_at, ms);
 	if (e->wanted & ~e->owned)
@@ -231,6 +233,7 @@ wh_engine_step(WhEngine *e, long max_wait_ms)
 	receive(e);
 	wh_results_record(e, now);
 	wh_results_record_stuck(e, now);
+	wh_results_settle(e, GetCurrentTimestamp());
 	wh_shards_release(e);
 	wh_hand_fill(e, now);
 	wh_results_count_expired(e);
@@ -247,6 +250,7 @@ wh_engine_drain(WhEngine *e, TimestampTz deadline)
 	while ((e->in_flight > 0 || e->result_count > 0) && GetCurrentTimestamp() < deadline)
 		if (!wh_engine_step(e, 50))
 			break;
+	wh_results_settle(e, DT_NOEND);
 }
 
 WhCounts
@@ -296,6 +300,7 @@ wh_engine_create(MemoryContext parent, WhEngineOptions options)
 	dlist_init(&e->taken);
 	dlist_init(&e->results);
 	dlist_init(&e->stuck);
+	dlist_init(&e->recorded);
 	e->free_index_count = WH_IN_FLIGHT_MAX;
 	for (int i = 0; i < WH_IN_FLIGHT_MAX; i++)
 		e->free_indexes[i] = WH_IN_FLIGHT_MAX - 1 - i;

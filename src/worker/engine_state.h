@@ -8,6 +8,7 @@
 
 #include "postgres.h"
 
+#include "access/xlogdefs.h"
 #include "lib/ilist.h"
 #include "settings.h"
 #include "shmem.h"
@@ -21,6 +22,8 @@
 #define WH_FLUSH_COUNT 256		/* results recorded at once, unless they wait longer than: */
 #define WH_FLUSH_MS 10
 #define WH_FLUSH_LANE_MS 1		/* the same of one that others wait for */
+#define WH_DISK_MS 50			/* for which what was recorded waits for somebody else to flush the
+								 * WAL */
 
 /* How the proxy does. */
 typedef struct WhProxyState
@@ -58,6 +61,9 @@ struct WhEngine
 	dlist_head	stuck;			/* in hand and answered, but could not be recorded: tried again one
 								 * by one */
 	TimestampTz stuck_at;
+	dlist_head	recorded;		/* in hand and recorded, which is not known to be on disk yet */
+	XLogRecPtr	recorded_to;	/* the end of their last commit */
+	TimestampTz flush_at;		/* while there are such: when they have waited long enough */
 	TimestampTz fetch_not_before;
 	int			fetch_limit;	/* rows of one fetch; small while fetching is hindered */
 	TimestampTz starved_at;		/* last */
@@ -104,6 +110,9 @@ extern WhRoom wh_hand_room(const WhEngine *engine);
 /* Takes in a request that is over. */
 extern void wh_hand_receive(WhEngine *engine, WhDelivery *delivery);
 
+/* Sessions see it in flight no longer. */
+extern void wh_hand_withdraw(WhEngine *engine, WhDelivery *delivery);
+
 /* It is over and done with; frees it. */
 extern void wh_hand_leave(WhEngine *engine, WhDelivery *delivery);
 
@@ -127,6 +136,9 @@ extern WhWake wh_wake_for(const WhDelivery *delivery, TimestampTz due_at);
 
 /* Records what came back, when there is enough of it or it has waited long enough. */
 extern void wh_results_record(WhEngine *engine, TimestampTz now);
+
+/* Lets go of what was recorded, when it is on disk; sees to that when it has waited long enough. */
+extern void wh_results_settle(WhEngine *engine, TimestampTz now);
 
 /* Counts what was given up unsent. */
 extern void wh_results_count_expired(WhEngine *engine);

@@ -41,6 +41,16 @@ enter_in_hand(WhEngine *e, WhDelivery *d)
 }
 
 void
+wh_hand_withdraw(WhEngine *e, WhDelivery *d)
+{
+	if (d->index < 0)
+		return;
+	wh_slot_in_flight(d->index, NULL);
+	e->free_indexes[e->free_index_count++] = d->index;
+	d->index = -1;
+}
+
+void
 wh_hand_leave(WhEngine *e, WhDelivery *d)
 {
 	hash_search(e->queue.in_hand, &d->delivery_id, HASH_REMOVE, NULL);
@@ -48,11 +58,7 @@ wh_hand_leave(WhEngine *e, WhDelivery *d)
 	d->endpoint->tenant->in_hand--;
 	e->shard_in_hand[wh_shard(&d->endpoint->endpoint_id)]--;
 	e->in_hand--;
-	if (d->index >= 0)
-	{
-		wh_slot_in_flight(d->index, NULL);
-		e->free_indexes[e->free_index_count++] = d->index;
-	}
+	wh_hand_withdraw(e, d);
 	wh_request_clear(&d->request);
 	wh_config_release(d->config);
 	if (d->headers)

@@ -94,7 +94,8 @@ extern WhTransactionResult wh_queue_put_off(WhQueue *queue);
 /*
  * Records results, all or none: the attempts, and the end of each delivery or its next time. When a
  * row is gone from the queue (cancelled meanwhile), what was not a success is recorded as
- * cancelled, in verdict.outcome too.
+ * cancelled, in verdict.outcome too. A worker's record may not be on disk yet when this returns:
+ * it is when XactLastCommitEnd, which a commit in a session leaves alone, has been flushed.
  */
 extern WhTransactionResult wh_queue_record(WhQueue *queue, WhDelivery **results, int count);
 

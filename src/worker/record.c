@@ -402,9 +402,11 @@ WhTransactionResult
 wh_queue_record(WhQueue *queue, WhDelivery **results, int count)
 {
 	Record		record = {.queue = queue, .results = results, .count = count};
-
-	WhTransactionResult result = wh_queue_transact(queue, "recording attempts", record_results,
-												   &record);
+	WhTransaction tx = {
+		.in_session = queue->in_session, .activity = "recording attempts",
+		.work = record_results, .state = &record, .flush_later = !queue->in_session
+	};
+	WhTransactionResult result = wh_transact(&tx);
 
 	if (result == WH_TRANSACTION_DONE)
 		wh_health_noted(results, count);

@@ -1,9 +1,15 @@
 /*
  * What came back is recorded in batches. A result that cannot be recorded stays in hand and is
  * tried again: it is neither lost nor re-sent.
+ *
+ * A worker's commit does not wait for the disk: on a busy server somebody else's flushes the WAL
+ * soon, and while the disk is slow there is still something to fetch and to send. What was recorded
+ * stays in hand until it is on disk.
  */
 #include "postgres.h"
 
+#include "access/xact.h"
+#include "access/xlog.h"
 #include "utils/timestamp.h"
 #include "worker/engine_state.h"
 
@@ -30,10 +36,8 @@ free_lane(WhEngine *e, WhDelivery *d)
 }
 
 static void
-complete(WhEngine *e, WhDelivery *d)
+count_result(WhEngine *e, const WhDelivery *d)
 {
-	WhWake		wake;
-
 	e->counts.attempted++;
 	e->counts.bytes_sent += d->request.body_len;
 	switch (d->verdict.outcome)
@@ -43,8 +47,6 @@ complete(WhEngine *e, WhDelivery *d)
 			break;
 		case WH_RETRYING:
 			e->counts.retried++;
-			wake = wh_wake_for(d, d->next_attempt_at);
-			wh_scheduler_wake(e->queue.scheduler, &wake);
 			break;
 		case WH_DEAD_LETTER:
 			e->counts.dead_lettered++;
@@ -52,14 +54,47 @@ complete(WhEngine *e, WhDelivery *d)
 		case WH_CANCELLED:
 			break;
 	}
+}
+
+/* It is recorded, and on disk. */
+static void
+complete(WhEngine *e, WhDelivery *d)
+{
+	WhWake		wake;
+
+	if (d->verdict.outcome == WH_RETRYING)
+	{
+		wake = wh_wake_for(d, d->next_attempt_at);
+		wh_scheduler_wake(e->queue.scheduler, &wake);
+	}
 	free_lane(e, d);
 	wh_hand_leave(e, d);
+}
+
+/*
+ * By then somebody else has flushed it, or the worker does. At once when something waits for it: the
+ * lane's next delivery, or the place in hand of another one.
+ */
+void
+wh_results_settle(WhEngine *e, TimestampTz now)
+{
+	if (dlist_is_empty(&e->recorded))
+		return;
+	if (GetFlushRecPtr(NULL) < e->recorded_to)
+	{
+		if (now < e->flush_at && wh_hand_room(e).places > 0)
+			return;
+		XLogFlush(e->recorded_to);
+	}
+	while (!dlist_is_empty(&e->recorded))
+		complete(e, dlist_container(WhDelivery, node, dlist_pop_head_node(&e->recorded)));
 }
 
 static WhTransactionResult
 record(WhEngine *e, WhDelivery **batch, int count)
 {
 	WhTransactionResult result;
+	TimestampTz now;
 	char		last_error[WH_LAST_ERROR_SIZE] = "";
 
 	/* a request that was made must not be forgotten because the server is stopping */
@@ -69,12 +104,22 @@ record(WhEngine *e, WhDelivery **batch, int count)
 
 	if (result != WH_TRANSACTION_DONE)
 		return result;
+	now = GetCurrentTimestamp();
+	if (dlist_is_empty(&e->recorded))
+		e->flush_at = wh_later(now, WH_DISK_MS);
 	for (int i = 0; i < count; i++)
 	{
 		if (batch[i]->request.error[0])
 			strlcpy(last_error, batch[i]->request.error, sizeof(last_error));
-		complete(e, batch[i]);
+		if (batch[i]->lane)
+			e->flush_at = Min(e->flush_at, now);
+		count_result(e, batch[i]);
+		wh_hand_withdraw(e, batch[i]);
+		dlist_push_tail(&e->recorded, &batch[i]->node);
 	}
+	/* whoever has turned synchronous_commit off does not want to wait either */
+	e->recorded_to = synchronous_commit == SYNCHRONOUS_COMMIT_OFF ? InvalidXLogRecPtr :
+		XactLastCommitEnd;
 	wh_slot_report(&e->counts, last_error[0] ? last_error : NULL);
 	return result;
 }

@@ -272,6 +272,9 @@ wh_transact(const WhTransaction *tx)
 	StartTransactionCommand();
 	pgstat_report_activity(STATE_RUNNING, tx->activity);
 	result = run_as_owner(tx);
+	if (tx->flush_later && synchronous_commit > SYNCHRONOUS_COMMIT_OFF)
+		(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_LOCAL, true, 0, false);
 	CommitTransactionCommand();
 	pgstat_report_stat(false);
 	pgstat_report_activity(STATE_IDLE, NULL);

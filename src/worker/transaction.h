@@ -25,6 +25,8 @@ typedef struct WhTransaction
 	void		(*work) (void *state);	/* may use SPI, is connected, has a snapshot, runs as the
 										 * extension's owner */
 	void	   *state;
+	bool		flush_later;	/* not in_session: the commit, at XactLastCommitEnd then, does not
+								 * wait for the disk */
 } WhTransaction;
 
 /*

@@ -88,5 +88,18 @@ my $event_id = dispatch($node, 'kill.1', '{}');
 wait_for_state($node, $event_id, 'succeeded');
 is_deeply([ worker_pids($node) ], [$worker], 'the new worker goes on');
 
+# While nobody else flushes the WAL, the worker sees to it that what it has recorded is on disk.
+{
+	register_endpoint($node, $receiver->url('/x/late/delay/2'), event_types => q('{late}'));
+	my $walwriter = value($node, q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'});
+	kill 'STOP', $walwriter;
+	my $sent = dispatch($node, 'late', '{}');
+	my $flushed = value($node, 'SELECT pg_current_wal_flush_lsn()');
+	wait_for_state($node, $sent, 'succeeded');
+	my $went_on = eval { wait_until(sub { value($node, "SELECT pg_current_wal_flush_lsn() > '$flushed'") eq 't' }, 'the flush', 30) };
+	kill 'CONT', $walwriter;
+	ok($went_on, 'what is recorded is flushed');
+}
+
 $node->stop;
 done_testing();

@@ -75,7 +75,7 @@ drain()
 	local database=$1 wanted=$2 began count seconds pid cpu=0
 	open_session "$database"
 	began=$(enable)
-	wait_until "the queue to be empty" drained
+	WAIT_STEP=0.5 wait_until "the queue to be empty" drained	# to look takes processor time from the worker
 	close_session
 	for pid in $(worker_pids "$database"); do
 		cpu+=" + $(cpu_ms "$pid")"

@@ -8,6 +8,7 @@ HTTPS=
 HTTPS_CA=
 PIDS=()		# process groups that were started here
 WAIT_SECONDS=600	# for anything to end
+WAIT_STEP=0.1	# seconds between two looks
 
 # The program of apt's package is enough, whoever installed it.
 need_program()
@@ -72,6 +73,7 @@ finish()
 	for pid in "${PIDS[@]}"; do
 		stop_process "$pid"
 	done
+	restore_huge_pages
 	(exit "$status")
 	clean_up
 }
@@ -88,7 +90,7 @@ wait_until()
 	shift
 	until "$@"; do
 		[ "$SECONDS" -lt "$deadline" ] || fail "waited in vain for $what"
-		sleep 0.1
+		sleep "$WAIT_STEP"
 	done
 }
 
@@ -136,6 +138,53 @@ port_answers()
 
 # The server
 
+HUGE_PAGES_SETTING=/proc/sys/vm/nr_hugepages
+HUGE_PAGES_BEFORE=	# what the machine had, when it was changed
+
+set_huge_pages()
+{
+	as_root sh -c "echo $1 >$HUGE_PAGES_SETTING" 2>/dev/null
+}
+
+# Has the machine keep huge pages for the server's shared memory, as one does for a server that is used in
+# earnest; in the end the machine has what it had before. BENCH_HUGE_PAGES=off does without.
+reserve_huge_pages()
+{
+	local needed=0 free=0 use=off
+	if [ "${BENCH_HUGE_PAGES:-on}" = on ] && can_be_root && [ -e "$HUGE_PAGES_SETTING" ]; then
+		needed=$(as_user postgres -D "$SCRATCH/data" -C shared_memory_size_in_huge_pages 2>/dev/null)
+		free=$(free_huge_pages)
+		if [ "${needed:-0}" -gt "$free" ]; then
+			HUGE_PAGES_BEFORE=$(<"$HUGE_PAGES_SETTING")
+			set_huge_pages $((HUGE_PAGES_BEFORE + needed - free))
+		fi
+		[ "${needed:-0}" -lt 1 ] || [ "$(free_huge_pages)" -lt "$needed" ] || use=on
+	fi
+	progress "shared memory in huge pages: $use"
+	echo "huge_pages = $use" >>"$SCRATCH/data/postgresql.conf"
+}
+
+free_huge_pages()
+{
+	awk '$1 == "HugePages_Free:" { print $2 }' /proc/meminfo
+}
+
+restore_huge_pages()
+{
+	[ -z "$HUGE_PAGES_BEFORE" ] || set_huge_pages "$HUGE_PAGES_BEFORE"
+}
+
+# A server that has been used for a while need not make new files for its WAL.
+make_wal_files()
+{
+	sql postgres <<-'END'
+		\o /dev/null
+		SELECT format('SELECT pg_logical_emit_message(false, %L, %L), pg_switch_wal()', 'bench', n)
+		FROM generate_series(1, 60) n \gexec
+		CHECKPOINT;
+	END
+}
+
 start_server()
 {
 	as_user initdb -D "$SCRATCH/data" -A trust -N -U bench --no-locale --encoding=UTF8 >"$SCRATCH/initdb.log" 2>&1 ||
@@ -153,7 +202,9 @@ start_server()
 		END
 	} >>"$SCRATCH/data/postgresql.conf"
 	USER_SETTINGS=(PGHOST="$SCRATCH/tmp" PGUSER=bench PGOPTIONS="-c client_min_messages=warning")
+	reserve_huge_pages
 	as_user pg_ctl start -w -D "$SCRATCH/data" -l "$SCRATCH/server.log" >/dev/null || fail "the server did not start"
+	make_wal_files
 }
 
 # sql DATABASE [ARGUMENT…]: runs SQL from standard input, prints bare values.
