@@ -386,9 +386,16 @@ take_at_cursor(Fetch *fetch, WhEndpoint *e)
 	TupleTableSlot *row = fetch->queue_reader->slot;
 	bool		isnull;
 	Datum		lane = slot_getattr(row, QUEUE_LANE, &isnull);
+	WhInHand   *in_hand = hash_search(fetch->queue->in_hand, &e->cursor.delivery_id, HASH_FIND,
+									  NULL);
 
-	if (hash_search(fetch->queue->in_hand, &e->cursor.delivery_id, HASH_FIND, NULL))
+	if (in_hand)
+	{
+		/* what was recorded and is queued again goes when it has left the hand */
+		if (in_hand->delivery->recorded)
+			in_hand->delivery->requeued_at = e->cursor.due_at;
 		return false;
+	}
 	if (!isnull)
 		return take_in_lane(fetch, e, DatumGetInt64(lane));
 	return !give_up_expired(fetch, row) && take_row(fetch, e, NULL, row);

@@ -98,6 +98,8 @@ take_delivery(WhDelivery *d, void *state)
 
 	d->config = wh_config_hold(d->endpoint->config);
 	d->index = -1;
+	d->recorded = false;
+	d->requeued_at = DT_NOEND;
 	enter_in_hand(e, d);
 	d->endpoint->in_flight++;
 	d->endpoint->unsent++;

@@ -36,6 +36,8 @@ typedef struct WhDelivery
 	TimestampTz next_attempt_at;	/* with WH_RETRYING */
 	TimestampTz expires_at;		/* DT_NOEND: never */
 	bool		in_queue;		/* its row was still there when it was recorded */
+	bool		recorded;
+	TimestampTz requeued_at;	/* replayed since it was recorded: the due time; DT_NOEND: it was not */
 	int			index;			/* among those in flight, see wh_slot_in_flight */
 	const char *event_type;
 	const char *content_type;	/* "Content-Type: …" */

@@ -60,13 +60,11 @@ count_result(WhEngine *e, const WhDelivery *d)
 static void
 complete(WhEngine *e, WhDelivery *d)
 {
-	WhWake		wake;
+	TimestampTz due_at = d->verdict.outcome == WH_RETRYING ? d->next_attempt_at : d->requeued_at;
+	WhWake		wake = wh_wake_for(d, due_at);
 
-	if (d->verdict.outcome == WH_RETRYING)
-	{
-		wake = wh_wake_for(d, d->next_attempt_at);
+	if (due_at != DT_NOEND)
 		wh_scheduler_wake(e->queue.scheduler, &wake);
-	}
 	free_lane(e, d);
 	wh_hand_leave(e, d);
 }
@@ -113,6 +111,7 @@ record(WhEngine *e, WhDelivery **batch, int count)
 			strlcpy(last_error, batch[i]->request.error, sizeof(last_error));
 		if (batch[i]->lane)
 			e->flush_at = Min(e->flush_at, now);
+		batch[i]->recorded = true;
 		count_result(e, batch[i]);
 		wh_hand_withdraw(e, batch[i]);
 		dlist_push_tail(&e->recorded, &batch[i]->node);

@@ -101,5 +101,31 @@ is_deeply([ worker_pids($node) ], [$worker], 'the new worker goes on');
 	ok($went_on, 'what is recorded is flushed');
 }
 
+# Replayed before that: the slow look, which would find it, comes once in five seconds.
+{
+	use constant REPLAYS => 20;
+	my ($endpoint_id) = register_endpoint($node, $receiver->url('/x/gone/status/404'), event_types => q('{gone}'));
+	my $sent = dispatch($node, 'gone', '{}');
+	is($node->safe_psql('postgres', sprintf(<<'END', $sent, REPLAYS)), REPLAYS, 'a delivery is replayed when it has just been given up');
+SET synchronous_commit = off;
+SET statement_timeout = '50s';
+DO $$
+DECLARE
+	event constant uuid = '%s';
+BEGIN
+	FOR i IN 1 .. %d LOOP
+		WHILE webhooks.replay_event(event) = 0 LOOP
+			PERFORM pg_sleep(0.002);
+		END LOOP;
+		COMMIT;
+		WHILE (SELECT count(*) FROM webhooks.attempts WHERE event_id = event) <= i LOOP
+			PERFORM pg_sleep(0.002);
+		END LOOP;
+	END LOOP;
+END $$;
+SELECT count(*) - 1 FROM webhooks.attempts WHERE event_id = (SELECT event_id FROM webhooks.events WHERE event_type = 'gone');
+END
+}
+
 $node->stop;
 done_testing();
