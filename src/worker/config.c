@@ -52,7 +52,7 @@ static WhStatement config_statement = {
 	" coalesce(e.rate_limit, 0)::double precision,"
 	" coalesce(s.key_ids, '{}'::text[]),"
 	" a.secret, a.encryption_key_id,"
-	" EXISTS (SELECT FROM jsonb_object_keys(e.headers) k"
+	" e.headers <> '{}' AND EXISTS (SELECT FROM jsonb_object_keys(e.headers) k"
 	"  WHERE lower(k COLLATE \"C\") = 'authorization'),"
 	" e.client_certificate, k.secret, k.encryption_key_id,"
 	" e.signature_schemes,"
@@ -69,10 +69,11 @@ static WhStatement config_statement = {
 	"   WHERE x.endpoint_id = e.endpoint_id AND x.kind = 'signing'"
 	"   ORDER BY x.expires_at DESC NULLS FIRST, x.created_at DESC) o) s"
 	" LEFT JOIN LATERAL (SELECT x.secret, x.encryption_key_id FROM webhooks.endpoint_secrets x"
-	"  WHERE x.endpoint_id = e.endpoint_id AND x.kind = 'authorization' LIMIT 1) a ON true"
+	"  WHERE x.endpoint_id = e.endpoint_id AND x.kind = 'authorization'"
+	"   AND e.headers <> '{}' LIMIT 1) a ON true"
 	" LEFT JOIN LATERAL (SELECT x.secret, x.encryption_key_id FROM webhooks.endpoint_secrets x"
-	"  WHERE x.endpoint_id = e.endpoint_id AND x.kind = 'client_key' LIMIT 1) k"
-	"  ON e.client_certificate IS NOT NULL",
+	"  WHERE x.endpoint_id = e.endpoint_id AND x.kind = 'client_key'"
+	"   AND e.client_certificate IS NOT NULL LIMIT 1) k ON true",
 	1, {UUIDARRAYOID}
 };
 

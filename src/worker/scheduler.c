@@ -497,9 +497,12 @@ wh_scheduler_pick(WhScheduler *s, TimestampTz now, WhRoom room, WhPick *picks, i
 		int			limit;
 
 		if (t->round != s->round)
-			t->share = Max(TURN, tenant_share / t->ready_count);
+			t->share = tenant_share / t->ready_count;
 		t->round = s->round;
-		limit = Min(Min(t->share, room.rows), fair_part(s, e, room.places));
+
+		/* one that was never read has little, as a rule: in a crowd it is asked for one row */
+		limit = Max(e->config ? TURN : 1, t->share);
+		limit = Min(Min(limit, room.rows), fair_part(s, e, room.places));
 		limit = Min(limit, wh_endpoint_allowance(e, now));
 		if (limit <= 0)
 		{

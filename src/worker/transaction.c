@@ -109,6 +109,7 @@ set_environment(void)
 {
 	set_local("search_path", "pg_catalog, pg_temp");
 	set_local("enable_seqscan", "off");
+	set_local("enable_bitmapscan", "off");	/* each lookup would ask for the size of the file */
 	set_local("enable_hashjoin", "off");
 	set_local("enable_mergejoin", "off");
 	set_local("jit", "off");
