@@ -115,6 +115,8 @@ for my $case ([ 'reset', '/reset', 'protocol' ], [ 'close', '/close', 'connect' 
 {
 	register_endpoint($node, $receiver->url('/x/victim/hang'), event_types => q('{victim}'), retry_schedule => q('{}'));
 	register_endpoint($node, $receiver->url('/x/killer/close'), event_types => q('{killer}'), retry_schedule => q('{}'));
+	dispatch($node, 'many', '{}');	# a connection for all of them
+	wait_until(sub { queue_is_empty($node) }, 'an empty queue');
 	dispatch_many('victim', 10);
 	$receiver->wait_for_requests(10, 30, '/x/victim/hang');
 	dispatch($node, 'killer', '{}');
