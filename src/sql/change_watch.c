@@ -21,7 +21,6 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
-
 static HTAB *watches = NULL;	/* of WhWatch * by trigger */
 static bool any_stale = false;
 static uint64 invalidations = 0;

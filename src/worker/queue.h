@@ -97,7 +97,7 @@ extern WhTransactionResult wh_queue_put_off(WhQueue *queue);
  * Records results, all or none: the attempts, and the end of each delivery or its next time. When a
  * row is gone from the queue (cancelled meanwhile), what was not a success is recorded as
  * cancelled, in verdict.outcome too. A worker's record may not be on disk yet when this returns:
- * it is when XactLastCommitEnd, which a commit in a session leaves alone, has been flushed.
+ * it is when the WAL has been flushed up to XactLastCommitEnd.
  */
 extern WhTransactionResult wh_queue_record(WhQueue *queue, WhDelivery **results, int count);
 

@@ -404,7 +404,7 @@ wh_queue_record(WhQueue *queue, WhDelivery **results, int count)
 	Record		record = {.queue = queue, .results = results, .count = count};
 	WhTransaction tx = {
 		.in_session = queue->in_session, .activity = "recording attempts",
-		.work = record_results, .state = &record, .flush_later = !queue->in_session
+		.work = record_results, .state = &record, .flush_later = true
 	};
 	WhTransactionResult result = wh_transact(&tx);
 

@@ -273,6 +273,7 @@ wh_transact(const WhTransaction *tx)
 	StartTransactionCommand();
 	pgstat_report_activity(STATE_RUNNING, tx->activity);
 	result = run_as_owner(tx);
+	/* not by set_local, which ends with the work: this is for the commit */
 	if (tx->flush_later && synchronous_commit > SYNCHRONOUS_COMMIT_OFF)
 		(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION,
 								 GUC_ACTION_LOCAL, true, 0, false);

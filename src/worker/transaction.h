@@ -25,8 +25,8 @@ typedef struct WhTransaction
 	void		(*work) (void *state);	/* may use SPI, is connected, has a snapshot, runs as the
 										 * extension's owner */
 	void	   *state;
-	bool		flush_later;	/* not in_session: the commit, at XactLastCommitEnd then, does not
-								 * wait for the disk */
+	bool		flush_later;	/* a worker's commit, at XactLastCommitEnd then, does not wait for
+								 * the disk; a session's does as its settings say */
 } WhTransaction;
 
 /*
