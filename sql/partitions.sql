@@ -109,12 +109,25 @@ SELECT count(*) FROM webhooks.events_default;
 SELECT event_type FROM webhooks.events ORDER BY event_id;
 SELECT secret FROM webhooks.event_secrets ORDER BY event_id;
 
--- However many secrets are left of events that went, each call removes but so many.
-INSERT INTO webhooks.event_secrets SELECT webhooks.event_id_floor('2000-01-02 00:00+00'::timestamptz + i * interval '1 second'), 'left' FROM generate_series(1, 10001) i;
+-- However much is past its time, each call removes but so much: deliveries wait meanwhile.
+INSERT INTO webhooks.event_secrets SELECT webhooks.event_id_floor('2000-01-02 00:00+00'::timestamptz + i * interval '1 second'), 'left' FROM generate_series(1, 2001) i;
+INSERT INTO webhooks.dead_letters SELECT gen_random_uuid(), gen_random_uuid(), :'ep', '', 'exhausted', 1, NULL, NULL, NULL, '2000-01-02' FROM generate_series(1, 2001);
+INSERT INTO webhooks.idempotency_keys SELECT '', i, gen_random_uuid(), '2000-01-02' FROM generate_series(1, 2001) i;
+INSERT INTO webhooks.inbox_messages SELECT '', 'left', i, '2000-01-02' FROM generate_series(1, 2001) i;
+CREATE FUNCTION left_over() RETURNS text LANGUAGE sql VOLATILE RETURN concat_ws(' ',
+	(SELECT count(*) FROM webhooks.dead_letters WHERE dead_at < '2001-01-01'), (SELECT count(*) FROM webhooks.idempotency_keys),
+	(SELECT count(*) FROM webhooks.inbox_messages), (SELECT count(*) FROM webhooks.event_secrets WHERE secret = 'left'));
 SELECT webhooks.maintain();
-SELECT count(*) FROM webhooks.event_secrets WHERE secret = 'left';
+SELECT left_over();
 SELECT webhooks.maintain();
-SELECT count(*) FROM webhooks.event_secrets WHERE secret = 'left';
+SELECT left_over();
+SELECT webhooks.maintain();
+SELECT left_over();
+SELECT webhooks.maintain();
+SELECT left_over();
+SELECT webhooks.maintain();
+SELECT left_over();
+DROP FUNCTION left_over();
 
 -- Retention is a setting.
 ALTER SYSTEM SET webhooks.retention = '99 years';

@@ -231,6 +231,7 @@ CREATE TABLE webhooks.dead_letters (
 	dead_at timestamptz NOT NULL
 );
 CREATE INDEX dead_letters_endpoint_id_dead_at_idx ON webhooks.dead_letters (endpoint_id, dead_at);
+CREATE INDEX dead_letters_dead_at_idx ON webhooks.dead_letters (dead_at);
 COMMENT ON TABLE webhooks.dead_letters
 IS 'deliveries given up, until replayed, discarded or past webhooks.dead_letter_retention';
 COMMENT ON COLUMN webhooks.dead_letters.reason IS 'exhausted, permanent, gone, expired or blocked_address';
@@ -1504,7 +1505,7 @@ SET search_path = pg_catalog, pg_temp SET "TimeZone" = 'UTC'
 AS $$
 DECLARE
 	days_ahead constant integer := 7;
-	rows_a_call constant bigint := 10000;
+	rows_a_call constant bigint := 2000;
 	-- loads the library, which keeps webhooks.retention from the session
 	session_tenant constant text := webhooks.session_tenant();
 	kept_from date := (now() - current_setting('webhooks.retention')::interval)::date;
@@ -1514,7 +1515,7 @@ DECLARE
 	parent regclass;
 	part regclass;
 	day date;
-	secrets bigint;
+	removed bigint;
 BEGIN
 	-- Nothing to deliver to or to receive from, nothing to make room for; and a dump being restored brings its own
 	-- partitions first.
@@ -1545,58 +1546,55 @@ BEGIN
 		RETURN webhooks.drop_partition(parent, part);
 	END IF;
 
-	-- What a transaction dispatched while another removed the endpoint: cancelled now, since remove_endpoint
-	-- did not see it.
-	WITH RECURSIVE queued AS (
-		(SELECT endpoint_id FROM webhooks.queue ORDER BY endpoint_id LIMIT 1)
-		UNION ALL
-		SELECT (SELECT q.endpoint_id FROM webhooks.queue q
-			WHERE q.endpoint_id > queued.endpoint_id ORDER BY q.endpoint_id LIMIT 1)
-		FROM queued WHERE queued.endpoint_id IS NOT NULL
-	), removed AS MATERIALIZED (
-		SELECT endpoint_id FROM queued
-		WHERE NOT EXISTS (SELECT FROM webhooks.endpoints e WHERE e.endpoint_id = queued.endpoint_id)
-	), cancelled AS (
-		DELETE FROM webhooks.queue q USING removed
-		WHERE q.endpoint_id = removed.endpoint_id
-		RETURNING q.delivery_id, q.event_id, q.endpoint_id, q.attempts
-	)
-	INSERT INTO webhooks.attempts (delivery_id, event_id, endpoint_id, tenant_id, url, attempt, attempted_at, outcome)
-	SELECT c.delivery_id, c.event_id, c.endpoint_id, ev.tenant_id,
-		coalesce((SELECT a.url FROM webhooks.attempts a WHERE a.delivery_id = c.delivery_id LIMIT 1), ''),
-		c.attempts, clock_timestamp(), 'cancelled'
-	FROM cancelled c JOIN webhooks.events ev ON ev.event_id = c.event_id;
-
-	DELETE FROM webhooks.dead_letters
-	WHERE dead_at < now() - current_setting('webhooks.dead_letter_retention')::interval;
+	-- So many rows a call: the deliveries of the worker that calls wait meanwhile.
+	DELETE FROM webhooks.dead_letters WHERE delivery_id IN (
+		SELECT delivery_id FROM webhooks.dead_letters
+		WHERE dead_at < now() - current_setting('webhooks.dead_letter_retention')::interval
+		LIMIT rows_a_call);
+	GET DIAGNOSTICS removed = ROW_COUNT;
+	IF removed = rows_a_call THEN
+		RETURN 'removed dead letters';
+	END IF;
+	-- never waits for a dispatch that takes one over: neither could end
+	DELETE FROM webhooks.idempotency_keys k USING (
+		SELECT o.tenant_id, o.idempotency_key FROM webhooks.idempotency_keys o
+		WHERE o.created_at < now() - current_setting('webhooks.idempotency_window')::interval
+		LIMIT rows_a_call
+		FOR UPDATE SKIP LOCKED) old
+	WHERE k.tenant_id = old.tenant_id AND k.idempotency_key = old.idempotency_key;
+	GET DIAGNOSTICS removed = ROW_COUNT;
+	IF removed = rows_a_call THEN
+		RETURN 'removed idempotency keys';
+	END IF;
+	DELETE FROM webhooks.inbox_messages WHERE (tenant_id, source, message_id) IN (
+		SELECT tenant_id, source, message_id FROM webhooks.inbox_messages
+		WHERE received_at < inbox_kept_from
+		LIMIT rows_a_call);
+	GET DIAGNOSTICS removed = ROW_COUNT;
+	IF removed = rows_a_call THEN
+		RETURN 'removed messages known by their ids';
+	END IF;
 	DELETE FROM webhooks.attempts_default WHERE attempted_at < kept_from;
 	DELETE FROM webhooks.events_default e
 	WHERE e.event_id < webhooks.event_id_floor(kept_from::timestamptz)
 		AND NOT EXISTS (SELECT FROM webhooks.queue q WHERE q.event_id = e.event_id)
 		AND NOT EXISTS (SELECT FROM webhooks.dead_letters d WHERE d.event_id = e.event_id);
-	-- events go by the day, in one stroke; their secrets after them, so many a call
+	DELETE FROM webhooks.inbox_default WHERE received_at < inbox_kept_from;
+	-- events go by the day, in one stroke; their secrets after them
 	DELETE FROM webhooks.event_secrets WHERE event_id IN (
 		SELECT s.event_id FROM webhooks.event_secrets s
 		WHERE s.event_id < webhooks.event_id_floor(kept_from::timestamptz) AND NOT EXISTS (
 			SELECT FROM webhooks.events e
 			WHERE e.event_id = s.event_id AND e.event_id < webhooks.event_id_floor(kept_from::timestamptz))
 		LIMIT rows_a_call);
-	GET DIAGNOSTICS secrets = ROW_COUNT;
-	IF secrets = rows_a_call THEN
+	GET DIAGNOSTICS removed = ROW_COUNT;
+	IF removed = rows_a_call THEN
 		RETURN 'removed secrets of events';
 	END IF;
 	DELETE FROM webhooks.endpoint_secrets WHERE expires_at < now();
 	DELETE FROM webhooks.endpoint_health h
 	WHERE (failing_since IS NULL AND coalesce(greatest(alerted_at, counted_from), '-infinity') < now() - interval '1 day')
 		OR NOT EXISTS (SELECT FROM webhooks.endpoints e WHERE e.endpoint_id = h.endpoint_id);
-	-- never waits for a dispatch that takes one over: neither could end
-	DELETE FROM webhooks.idempotency_keys k USING (
-		SELECT o.tenant_id, o.idempotency_key FROM webhooks.idempotency_keys o
-		WHERE o.created_at < now() - current_setting('webhooks.idempotency_window')::interval
-		FOR UPDATE SKIP LOCKED) old
-	WHERE k.tenant_id = old.tenant_id AND k.idempotency_key = old.idempotency_key;
-	DELETE FROM webhooks.inbox_default WHERE received_at < inbox_kept_from;
-	DELETE FROM webhooks.inbox_messages WHERE received_at < inbox_kept_from;
 	IF webhooks.remove_unused_targets() THEN
 		RETURN 'removed unused targets';
 	END IF;
@@ -1604,8 +1602,8 @@ BEGIN
 END;
 $$;
 COMMENT ON FUNCTION webhooks.maintain()
-IS 'makes partitions a week ahead and drops what is past retention and not needed, one partition a call, and says '
-	'which; NULL when nothing is left to do; workers call it every few minutes';
+IS 'makes partitions a week ahead and drops what is past retention and not needed, one partition or so many rows a '
+	'call, and says which; NULL when nothing is left to do; workers call it every few minutes';
 
 CREATE FUNCTION webhooks.announce() RETURNS void
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'wh_sql_announce';

@@ -5,12 +5,18 @@
  *
  * The index is read first, and the queue only for endpoints that are not at work: a row that is
  * deleted stays in the index as long as an old snapshot may see it.
+ *
+ * What was dispatched by one transaction while another removed the endpoint is found here, too, and
+ * cancelled: remove_endpoint did not see it.
  */
 #include "postgres.h"
 
 #include "access/itup.h"
 #include "access/relscan.h"
 #include "access/table.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "id.h"
 #include "shmem.h"
 #include "tables.h"
 #include "utils/builtins.h"
@@ -18,8 +24,9 @@
 #include "utils/timestamp.h"
 #include "worker/queue.h"
 #include "worker/reader.h"
+#include "worker/statement.h"
 
-#define ENTRIES_AT_ONCE 4096	/* of the index, in one part */
+#define ENTRIES_AT_ONCE 512		/* of the index, in one part */
 
 typedef struct Look
 {
@@ -30,6 +37,8 @@ typedef struct Look
 	TimestampTz now;
 	WhReader   *rows;
 	WhReader   *endpoints;
+	Datum		removed[ENTRIES_AT_ONCE];	/* endpoints that are no more, as uuids */
+	int			removed_count;
 } Look;
 
 /* Of the queue's index, whether of a row that is seen or not. */
@@ -63,7 +72,7 @@ skip_to_next(Look *look)
 	index_rescan(look->rows->scan, &key, 1, NULL, 0);
 }
 
-/* False: there is no such endpoint; what is queued for it is cancelled by maintenance. */
+/* False: there is no such endpoint. */
 static bool
 find_tenant(Look *look, WhWake *wake)
 {
@@ -102,9 +111,12 @@ look_at_entry(Look *look, const Entry *entry, bool last)
 		return false;
 	if (find_tenant(look, &wake))
 		wh_scheduler_wake(look->queue->scheduler, &wake);
+	else
+		look->removed[look->removed_count++] = UUIDPGetDatum(wh_uuid_copy(&wake.endpoint_id));
 	return true;
 }
 
+/* Where endpoints have a row each, the next entry is the next endpoint's: nothing is to skip. */
 static void
 read_entries(Look *look)
 {
@@ -118,12 +130,40 @@ read_entries(Look *look)
 			look->done = true;
 			return;
 		}
-		if (look_at_entry(look, &entry, i == ENTRIES_AT_ONCE))
-		{
-			*look->after = entry.endpoint_id;
+		if (memcmp(&entry.endpoint_id, look->after, UUID_LEN) == 0)
 			skip_to_next(look);
-		}
+		else if (look_at_entry(look, &entry, i == ENTRIES_AT_ONCE))
+			*look->after = entry.endpoint_id;
 	}
+}
+
+/*
+ * As many as is little work; the next look finds the rest. Without any endpoint it is a dump that
+ * is being restored, and those are still to come.
+ */
+static WhStatement cancel_statement = {
+	"WITH cancelled AS (DELETE FROM webhooks.queue WHERE delivery_id IN"
+	"   (SELECT q.delivery_id FROM webhooks.queue q"
+	"    WHERE q.endpoint_id = ANY ($1) AND EXISTS (SELECT FROM webhooks.endpoints)"
+	"     AND NOT EXISTS (SELECT FROM webhooks.endpoints e WHERE e.endpoint_id = q.endpoint_id)"
+	"    LIMIT 1000)"
+	"  RETURNING delivery_id, event_id, endpoint_id, attempts)"
+	" INSERT INTO webhooks.attempts (delivery_id, event_id, endpoint_id, tenant_id, url, attempt,"
+	"  attempted_at, outcome)"
+	" SELECT c.delivery_id, c.event_id, c.endpoint_id, ev.tenant_id,"
+	"  coalesce((SELECT a.url FROM webhooks.attempts a WHERE a.delivery_id = c.delivery_id"
+	"   LIMIT 1), ''),"
+	"  c.attempts, clock_timestamp(), 'cancelled'"
+	" FROM cancelled c JOIN webhooks.events ev ON ev.event_id = c.event_id",
+	1, {UUIDARRAYOID}
+};
+
+static void
+cancel_removed(Look *look)
+{
+	Datum		argument = wh_array(UUIDOID, look->removed, NULL, look->removed_count);
+
+	wh_statement_execute(&cancel_statement, &argument, false, SPI_OK_INSERT);
 }
 
 /* The first entry, whether of a row that is seen or not: who sweeps will find out. */
@@ -157,6 +197,8 @@ look(void *state)
 	read_entries(look);
 	wh_reader_close(look->rows);
 	wh_reader_close(look->endpoints);
+	if (look->removed_count > 0)
+		cancel_removed(look);
 	if (look->done)
 		look->expires_at = first_expiry();
 }
