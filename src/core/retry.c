@@ -180,7 +180,7 @@ rule_out(const WhRetryPolicy *policy, const WhAnswer *answer)
 			/* 410 asks for no further request, whatever the endpoint's retry_on says */
 			if (answer->status == STATUS_GONE)
 				return WH_DEAD_GONE;
-			return wh_status_set_has(&policy->statuses, answer->status)
+			return wh_status_set_has(policy->statuses, answer->status)
 				? WH_DEAD_NOT : WH_DEAD_PERMANENT;
 		case WH_ERROR_BLOCKED_ADDRESS:
 			return WH_DEAD_BLOCKED_ADDRESS;

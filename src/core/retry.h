@@ -64,7 +64,7 @@ typedef struct WhRetryPolicy
 {
 	const int64_t *waits_ms;	/* the waits between attempts: n waits allow n + 1 attempts */
 	size_t		wait_count;
-	WhStatusSet statuses;
+	const WhStatusSet *statuses;
 	double		jitter;			/* adds up to this share of the wait */
 } WhRetryPolicy;
 

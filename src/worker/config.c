@@ -249,7 +249,7 @@ signable_schemes(const WhConfig *config)
 
 /* Returns NULL, or why the endpoint's requests cannot be signed. */
 static const char *
-read_keys(HeapTuple row, const pg_uuid_t *endpoint_id, WhConfig *config, MemoryContext context)
+read_keys(HeapTuple row, const pg_uuid_t *endpoint_id, WhConfig *config)
 {
 	const char *reason = NULL;	/* of a current one */
 	const char *ignored;
@@ -260,7 +260,7 @@ read_keys(HeapTuple row, const pg_uuid_t *endpoint_id, WhConfig *config, MemoryC
 
 	deconstruct_array(DatumGetArrayTypeP(wh_value(row, CONFIG_SECRET_EXPIRIES)), TIMESTAMPTZOID,
 					  8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE, &expiries, NULL, &count);
-	config->keys = MemoryContextAllocZero(context, Max(1, 2 * count) * sizeof(WhSigningKey));
+	config->keys = palloc0(Max(1, 2 * count) * sizeof(WhSigningKey));
 
 	/*
 	 * The current ones come first. An older one that is broken is left out, or no rotation could
@@ -305,7 +305,7 @@ read_target(WhConfig *config, MemoryContext context)
 
 /* The key that a target signs with. Returns NULL, or why its requests cannot be signed. */
 static const char *
-read_signing_key(HeapTuple row, WhConfig *config, MemoryContext context)
+read_signing_key(HeapTuple row, WhConfig *config)
 {
 	char	   *key_id = text_value(row, CONFIG_SIGNING_KEY_ID);
 	WhSealed	sealed = sealed_value(row, CONFIG_SIGNING_KEY);
@@ -318,11 +318,25 @@ read_signing_key(HeapTuple row, WhConfig *config, MemoryContext context)
 							&reason);
 	if (secret == NULL)
 		return reason;
-	config->keys = MemoryContextAllocZero(context, 2 * sizeof(WhSigningKey));
+	config->keys = palloc0(2 * sizeof(WhSigningKey));
 	add_keys(config, secret, DT_NOEND);
 	wh_secret_wipe(secret);
 	return (config->schemes & ~signable_schemes(config)) == 0 ? NULL :
 		"its signing key cannot be decoded";
+}
+
+/* Those that were made, and room for no more: there may be very many endpoints. */
+static void
+keep_keys(WhConfig *config, MemoryContext context)
+{
+	WhSigningKey *made = config->keys;
+	Size		size = config->key_count * sizeof(WhSigningKey);
+
+	if (made == NULL)
+		return;
+	config->keys = memcpy(MemoryContextAlloc(context, size), made, size);
+	explicit_bzero(made, size);
+	pfree(made);
 }
 
 /* Returns NULL, or why the endpoint's requests cannot be signed. */
@@ -338,8 +352,8 @@ read_signatures(HeapTuple row, const pg_uuid_t *endpoint_id, WhConfig *config,
 	if (config->schemes == 0)
 		return NULL;
 	(void) wh_column(row, CONFIG_SIGNING_KEY_ID, &isnull);
-	reason = isnull ? read_keys(row, endpoint_id, config, context) :
-		read_signing_key(row, config, context);
+	reason = isnull ? read_keys(row, endpoint_id, config) : read_signing_key(row, config);
+	keep_keys(config, context);
 	return reason ? reason : read_target(config, context);
 }
 
@@ -357,6 +371,17 @@ read_schedule(HeapTuple row, WhConfig *config, MemoryContext context)
 	config->waits_ms = MemoryContextAlloc(context, Max(1, config->wait_count) * sizeof(int64));
 	for (int i = 0; i < config->wait_count; i++)
 		config->waits_ms[i] = DatumGetInt64(waits[i]);
+}
+
+/* NULL when it cannot be parsed, as in a table that a newer version wrote. */
+static WhStatusSet *
+parse_statuses(const char *text, MemoryContext context)
+{
+	WhStatusSet set;
+
+	if (!wh_status_set_parse(text, &set))
+		return NULL;
+	return memcpy(MemoryContextAlloc(context, sizeof(set)), &set, sizeof(set));
 }
 
 static int32
@@ -414,8 +439,7 @@ read_config(HeapTuple row, WhEndpoint *endpoint, MemoryContext context)
 	config->api_version = api_version ? MemoryContextStrdup(context, api_version) : NULL;
 	read_schedule(row, config, context);
 	if (!isnull)
-		config->has_retry_on = wh_status_set_parse(TextDatumGetCString(retry_on),
-												   &config->retry_on);
+		config->retry_on = parse_statuses(TextDatumGetCString(retry_on), context);
 	config->timeout_ms = integer_or_zero(row, CONFIG_TIMEOUT_MS);
 	config->max_in_flight = integer_or_zero(row, CONFIG_MAX_IN_FLIGHT);
 	config->rate_limit = DatumGetFloat8(wh_value(row, CONFIG_RATE_LIMIT));

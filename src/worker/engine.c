@@ -13,6 +13,7 @@
 
 #define LOOK_MS 5000			/* between looks at everything, or so many times what one took: */
 #define LOOK_SHARE 20
+#define PART_SHARE 4			/* between parts of a look, so many times what one took */
 #define MAINTAIN_MS (5 * 60 * 1000)
 #define MAINTAIN_RETRY_MS (60 * 1000)
 
@@ -45,7 +46,8 @@ look(WhEngine *e, TimestampTz now)
 	TimestampTz expires_at;
 	bool		done;
 
-	if (!e->looking && !(e->look_wanted && now >= e->look_not_before) && now < e->look_at)
+	if (e->looking ? now < e->look_part_at :
+		!(e->look_wanted && now >= e->look_not_before) && now < e->look_at)
 		return;
 	if (!e->looking)
 	{
@@ -57,6 +59,7 @@ look(WhEngine *e, TimestampTz now)
 	result = wh_queue_look(&e->queue, &e->looked, &done, &expires_at);
 	after = GetCurrentTimestamp();
 	e->look_cost_us += after - now;
+	e->look_part_at = after + PART_SHARE * (after - now);
 	if (result == WH_TRANSACTION_DONE && !done)
 		return;
 	e->looking = false;
@@ -179,9 +182,8 @@ wait_time(WhEngine *e, long ms)
 		ms = until(now, e->stuck_at, ms);
 	if (e->wanted & ~e->owned)
 		ms = until(now, e->acquire_at, ms);
-	if (e->looking)
-		ms = 0;
-	ms = until(now, e->look_wanted ? e->look_not_before : e->look_at, ms);
+	ms = until(now, e->looking ? e->look_part_at :
+			   e->look_wanted ? e->look_not_before : e->look_at, ms);
 	if (wh_shards_serve_first(e))
 		ms = until(now, e->maintain_at, ms);
 	if (e->queue.shards != 0 && !e->draining)

@@ -73,6 +73,7 @@ struct WhEngine
 	bool		looking;		/* a look is under way */
 	pg_uuid_t	looked;			/* the last endpoint it came to */
 	int64		look_cost_us;	/* so far */
+	TimestampTz look_part_at;	/* its next part */
 	TimestampTz look_at;		/* the slow look */
 	TimestampTz look_not_before;
 	TimestampTz maintain_at;

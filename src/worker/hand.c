@@ -12,7 +12,7 @@
 #include "worker/engine_state.h"
 #include "worker/headers.h"
 
-#define PICKS_MAX 256			/* endpoints read by one fetch */
+#define PICKS_MAX 128			/* endpoints read by one fetch */
 #define STARVED_WAIT_MS 1000	/* after descriptors or memory were wanting */
 #define STARVED_LOG_MS 60000	/* without that, before it is logged again */
 
@@ -149,7 +149,7 @@ decide(const WhDelivery *d)
 	WhRetryPolicy policy = {
 		.waits_ms = config->waits_ms ? config->waits_ms : schedule->waits_ms,
 		.wait_count = config->waits_ms ? config->wait_count : schedule->wait_count,
-		.statuses = config->has_retry_on ? config->retry_on : *wh_setting_retry_on(),
+		.statuses = config->retry_on ? config->retry_on : wh_setting_retry_on(),
 		.jitter = wh_retry_jitter
 	};
 

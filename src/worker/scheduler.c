@@ -22,7 +22,7 @@
 #include "worker/scheduler.h"
 
 #define IDLE_MAX 16384
-#define IDLE_CHECKS 8			/* idle endpoints looked at together, of those that are too many */
+#define IDLE_CHECKS 8			/* idle endpoints looked at for a wake, of those that are too many */
 #define TURN 8					/* rows an endpoint may have read when its turn comes: each turn
 								 * costs a search */
 #define REREAD_US (60 * USECS_PER_SEC)	/* between looks at the queue of one that is at work */
@@ -99,6 +99,8 @@ wh_config_release(WhConfig *config)
 		pfree(config->target.query);
 	if (config->waits_ms)
 		pfree(config->waits_ms);
+	if (config->retry_on)
+		pfree(config->retry_on);
 	pfree(config);
 }
 
@@ -333,9 +335,9 @@ forget(WhScheduler *s, WhEndpoint *e)
 
 /* One that is held is kept: it would come back with a token, or a closed breaker. */
 static void
-drop_longest_idle(WhScheduler *s, TimestampTz now)
+drop_longest_idle(WhScheduler *s, TimestampTz now, int checks)
 {
-	for (int i = 0; i < IDLE_CHECKS && s->idle_count > IDLE_MAX; i++)
+	for (int i = 0; i < checks && s->idle_count > IDLE_MAX; i++)
 	{
 		WhEndpoint *e = dlist_container(WhEndpoint, node, dlist_head_node(&s->idle));
 
@@ -377,7 +379,7 @@ wh_scheduler_wake(WhScheduler *s, const WhWake *wake)
 	e->next_at = Min(e->next_at, wake->due_at);
 	if (e->place != WH_READY)	/* these keep their turn */
 		wh_scheduler_place(s, e, now);
-	drop_longest_idle(s, now);
+	drop_longest_idle(s, now, IDLE_CHECKS);
 }
 
 bool
@@ -487,6 +489,7 @@ wh_scheduler_pick(WhScheduler *s, TimestampTz now, WhRoom room, WhPick *picks, i
 	int			tenant_share;
 	WhEndpoint *e;
 
+	drop_longest_idle(s, now, max_picks);	/* as many as the last pick may have left idle */
 	advance(s, now);
 	s->round++;
 	tenant_share = s->turn_count > 0 ? room.rows / s->turn_count : 0;

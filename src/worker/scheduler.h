@@ -63,8 +63,7 @@ typedef struct WhConfig
 	WhUrlTarget target;			/* of url; with scheme rfc9421 alone */
 	int64	   *waits_ms;		/* NULL follows the setting */
 	int			wait_count;
-	bool		has_retry_on;
-	WhStatusSet retry_on;
+	WhStatusSet *retry_on;		/* NULL follows the setting */
 	int			timeout_ms;		/* 0 follows the setting */
 	int			max_in_flight;	/* 0 follows the setting */
 	double		rate_limit;		/* requests a second; 0 for none */

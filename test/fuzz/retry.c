@@ -92,15 +92,16 @@ target(const char *text, size_t len)
 	const char *bytes = memchr(text, '|', len);
 	char		set_text[INPUT_MAX + 1];
 	int64_t		waits_ms[WAITS_MAX];
-	WhRetryPolicy policy = {.waits_ms = waits_ms};
+	WhStatusSet statuses;
+	WhRetryPolicy policy = {.waits_ms = waits_ms, .statuses = &statuses};
 	WhAnswer	answer = {0};
 	int			attempt;
 
 	bytes = bytes ? bytes : end;
 	memcpy(set_text, text, bytes - text);
 	set_text[bytes - text] = '\0';
-	if (!check_set(set_text, &policy.statuses))
-		memset(&policy.statuses, 0, sizeof(policy.statuses));
+	if (!check_set(set_text, &statuses))
+		memset(&statuses, 0, sizeof(statuses));
 	bytes += bytes < end;
 
 	policy.wait_count = (size_t) take_number(&bytes, end, 1) % (WAITS_MAX + 1);

@@ -11,6 +11,7 @@ use WebhooksTest;
 
 use constant {
 	ENDPOINTS   => 3000,	# the inbox holds 1,024
+	KEPT        => 10_000,	# a worker remembers 16,384 idle endpoints
 	BURSTS      => 3,
 	GAP_SECONDS => 2.5,		# between two requests of a burst; the worker looks by itself every 5 seconds
 };
@@ -85,6 +86,31 @@ my $count = $receiver->by_delivery;
 is(scalar keys %$count, $total, 'every delivery is sent');
 is(scalar(grep { $_ > 1 } values %$count), 0, 'and none twice');
 is_deeply([ worker_pids($node) ], [$worker], 'it is the same worker');
+
+# The options of endpoints that have nothing more to be sent are not kept for ever: of so many at most.
+
+sub engine_bytes
+{
+	my $asked = () = log_lines($node, qr/; webhooks engine: /);
+	my @lines;
+	value($node, "SELECT pg_log_backend_memory_contexts($worker)");
+	wait_until(sub { (@lines = log_lines($node, qr/; webhooks engine: /)) > $asked }, 'the worker to tell of its memory');
+	return $lines[-1] =~ /(\d+) used$/ ? $1 : die "no size in $lines[-1]";
+}
+
+value($node, sprintf q{SELECT count(webhooks.register_endpoint('%s/' || n, ARRAY['crowd' || n / %d])) FROM generate_series(0, %d) n},
+	$base, KEPT, 3 * KEPT - 1);
+value($node, q{UPDATE webhooks.endpoints SET url = 'http://10.0.0.1/' WHERE event_types[1] LIKE 'crowd%'});	# refused at once
+my @bytes;
+for my $crowd (0 .. 2)
+{
+	dispatch($node, "crowd$crowd", '{}');
+	wait_until(sub { queue_is_empty($node) }, "crowd $crowd: an empty queue", 60);
+	push @bytes, engine_bytes();
+}
+note("the worker's memory after each crowd: @bytes");
+is(value($node, q{SELECT count(*) FROM webhooks.dead_letters WHERE reason = 'blocked_address'}), 3 * KEPT, 'all were tried');
+cmp_ok($bytes[2] - $bytes[1], '<', ($bytes[1] - $bytes[0]) / 4, 'the options of idle endpoints are forgotten');
 
 $node->stop;
 done_testing();

@@ -216,14 +216,16 @@ test_decisions(void)
 	for (size_t i = 0; i < COUNT(decide_cases); i++)
 	{
 		const DecideCase *c = &decide_cases[i];
+		WhStatusSet statuses;
 		WhRetryPolicy policy = {
+			.statuses = &statuses,
 			.waits_ms = c->waits_ms,
 			.wait_count = c->waits_ms != NULL ? 3 : 0,
 			.jitter = c->jitter,
 		};
 		WhVerdict	verdict;
 
-		wh_status_set_parse(c->retry_on, &policy.statuses);
+		wh_status_set_parse(c->retry_on, &statuses);
 		verdict = wh_retry_decide(&policy, &c->answer, c->attempt, c->random);
 		if (!ok(verdict.outcome == c->verdict.outcome && verdict.reason == c->verdict.reason
 				&& verdict.wait_ms == c->verdict.wait_ms, c->name))
