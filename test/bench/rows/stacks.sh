@@ -1,7 +1,7 @@
 # A worker beside the job queues that Node applications send webhooks with.
 # shellcheck shell=bash
 
-STACK_DELIVERIES=${BENCH_STACK_DELIVERIES:-50000}
+STACK_DELIVERIES=${BENCH_STACK_DELIVERIES:-$DELIVERIES}
 STACK_TRIAL=${BENCH_STACK_TRIAL:-10000}
 STACKS=(bullmq pg-boss graphile-worker)
 
