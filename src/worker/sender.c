@@ -15,8 +15,12 @@
 
 #include "storage/ipc.h"
 #include "worker/sender.h"
+#include "worker/sockets.h"
 
-#define START_AT_ONCE 32		/* requests started between two looks at the answers */
+#define WINDOW 16				/* requests begun before one of them is answered */
+#define WIDEN 2					/* and so many more each millisecond; twice as many after each
+								 * without an answer, up to: */
+#define WIDEN_MAX 512
 #define PUBLISH_COUNT 128		/* finished requests handed back at once, if there is more to do */
 #define STACK_BYTES (1024 * 1024)
 
@@ -42,6 +46,10 @@ struct WhSender
 	dlist_head	pending;		/* taken from the outbox, not yet started */
 	dlist_head	finished;		/* not yet published */
 	int			finished_count;
+	int			window;			/* requests that may be begun now */
+	int			widen;			/* by how many it was widened last: */
+	int64		widened_ms;
+	bool		answered;		/* something was since then */
 };
 
 static WhSender *current = NULL;
@@ -76,14 +84,29 @@ take_outbox(WhSender *s)
 	return go_on;
 }
 
+/* Once in a millisecond. */
+static void
+widen(WhSender *s)
+{
+	int64		now_ms = wh_monotonic_ms();
+
+	if (now_ms == s->widened_ms)
+		return;
+	s->widen = s->answered ? WIDEN : Min(2 * s->widen, WIDEN_MAX);
+	s->window = Min(s->window + s->widen, Max(WINDOW, s->widen));
+	s->answered = false;
+	s->widened_ms = now_ms;
+}
+
 /*
- * A few at a time, with a look at the answers in between: fast receivers are then served over few
+ * A few at a time, and then one for each that is answered: fast receivers are so served over few
  * connections, which is much cheaper in libcurl, and slow ones still get as many as they may have.
  */
 static void
 start_some(WhSender *s)
 {
-	for (int i = 0; i < START_AT_ONCE && !dlist_is_empty(&s->pending); i++)
+	widen(s);
+	for (; s->window > 0 && !dlist_is_empty(&s->pending); s->window--)
 		wh_transport_start(s->transport,
 						   dlist_container(WhRequest, node, dlist_pop_head_node(&s->pending)));
 }
@@ -97,6 +120,9 @@ collect_finished(WhSender *s)
 	{
 		dlist_push_tail(&s->finished, &request->node);
 		s->finished_count++;
+		s->answered = true;
+		if (s->window < WINDOW)
+			s->window++;
 	}
 }
 
@@ -131,11 +157,11 @@ run(void *arg)
 		bool		busy;
 
 		start_some(s);
-		busy = wh_transport_drive(s->transport, 0) || !dlist_is_empty(&s->pending);
+		busy = wh_transport_drive(s->transport, dlist_is_empty(&s->pending) ? 0 : 1);
 		collect_finished(s);
 		if (busy && s->finished_count < PUBLISH_COUNT)
 			continue;
-		if (publish(s, !busy))
+		if (publish(s, !busy && dlist_is_empty(&s->pending)))
 		{
 			(void) wh_transport_drive(s->transport, -1);
 			collect_finished(s);
@@ -209,6 +235,8 @@ wh_sender_create(void)
 	dlist_init(&s->received);
 	dlist_init(&s->pending);
 	dlist_init(&s->finished);
+	s->window = WINDOW;
+	s->widen = WIDEN;
 	s->transport = wh_transport_create();
 	s->finished_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (s->transport == NULL || s->finished_event < 0 || !start_thread(s))
