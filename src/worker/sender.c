@@ -17,8 +17,8 @@
 #include "worker/sender.h"
 #include "worker/sockets.h"
 
-#define WINDOW 16				/* requests begun before one of them is answered */
-#define WIDEN 2					/* and so many more each millisecond; twice as many after each
+#define WINDOW 32				/* requests begun before one of them is answered */
+#define WIDEN 4					/* and so many more each millisecond; twice as many after each
 								 * without an answer, up to: */
 #define WIDEN_MAX 512
 #define PUBLISH_COUNT 128		/* finished requests handed back at once, if there is more to do */
