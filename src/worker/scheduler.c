@@ -101,6 +101,8 @@ wh_config_release(WhConfig *config)
 		pfree(config->waits_ms);
 	if (config->retry_on)
 		pfree(config->retry_on);
+	if (config->api_version)
+		pfree(config->api_version);
 	pfree(config);
 }
 
