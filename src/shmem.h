@@ -109,7 +109,7 @@ extern int	wh_slot_reserve(Oid database);
 extern WhSlotState wh_slot_state(int slot);
 extern void wh_slot_release(int slot);
 
-/* Whether the slot's worker has found the extension and begun to serve. */
+/* Whether the slot's worker has found the extension, by wh_slot_serve. */
 extern bool wh_slot_serves(int slot);
 
 /* Makes this process the launcher. The workers of one that was there before are told to end. */
@@ -141,6 +141,9 @@ extern bool wh_slot_attach(int slot, int number);
 extern bool wh_slot_attach_session(void);
 extern void wh_slot_detach(WhSlotState state);
 
+/* Tells the launcher that this worker has found the extension, so that others may be started. */
+extern void wh_slot_serve(void);
+
 /*
  * Which of a database's workers run, a bit for each number. When that changes, the count of changes
  * goes up and the workers' latches are set.
@@ -148,7 +151,7 @@ extern void wh_slot_detach(WhSlotState state);
 extern uint32 wh_workers_running(Oid database);
 extern uint32 wh_workers_changes(void);
 
-/* Says which shards' wakes this process wants from now on, and that it serves. */
+/* Says which shards' wakes this process wants from now on. */
 extern void wh_slot_own(uint64 shards);
 
 /*

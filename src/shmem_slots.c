@@ -150,6 +150,14 @@ wh_launcher_attach(void)
 	}
 }
 
+/* With the shared memory's lock held. */
+static void
+wake_launcher(void)
+{
+	if (wh_shared->launcher_pid != 0)
+		wh_set_latch(wh_shared->launcher_pgprocno);
+}
+
 void
 wh_launcher_notify(Oid database)
 {
@@ -161,8 +169,7 @@ wh_launcher_notify(Oid database)
 		database = InvalidOid;
 	wh_shared->noticed = true;
 	wh_shared->noticed_database = database;
-	if (wh_shared->launcher_pid != 0)
-		wh_set_latch(wh_shared->launcher_pgprocno);
+	wake_launcher();
 	LWLockRelease(wh_shared->lock);
 }
 
@@ -220,6 +227,20 @@ wh_slot_attach(int slot, int number)
 
 	/* whoever barred the database before this process could be seen has not told it to end */
 	return !wh_database_barred(wh_shared->slots[slot].database);
+}
+
+void
+wh_slot_serve(void)
+{
+	WhSlot	   *slot = &wh_shared->slots[wh_my_slot];
+
+	LWLockAcquire(slot->lock, LW_EXCLUSIVE);
+	slot->serves = true;
+	LWLockRelease(slot->lock);
+
+	LWLockAcquire(wh_shared->lock, LW_SHARED);
+	wake_launcher();
+	LWLockRelease(wh_shared->lock);
 }
 
 bool

@@ -26,7 +26,7 @@ typedef struct WhSlot
 	WhSlotState state;
 	int			launcher_pid;	/* who reserved it; 0 for a session's */
 	int			number;			/* of the worker */
-	bool		serves;
+	bool		serves;			/* its worker has found the extension */
 	int			pid;
 	int			pgprocno;
 	uint64		shards;

@@ -13,7 +13,6 @@ wh_slot_own(uint64 shards)
 		return;
 	LWLockAcquire(wh_shared->slots[wh_my_slot].lock, LW_EXCLUSIVE);
 	wh_shared->slots[wh_my_slot].shards = shards;
-	wh_shared->slots[wh_my_slot].serves = true;
 	LWLockRelease(wh_shared->slots[wh_my_slot].lock);
 }
 

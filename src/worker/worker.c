@@ -135,6 +135,7 @@ wh_worker_main(Datum arg)
 	set_transaction_defaults();
 
 	check_extension();
+	wh_slot_serve();
 
 	raise_descriptor_limit();
 	engine = wh_engine_create(TopMemoryContext, (WhEngineOptions) {0});
