@@ -1,17 +1,19 @@
-# A worker beside the job queues that Node applications send webhooks with.
+# The extension beside the job queues that Node applications send webhooks with.
 # shellcheck shell=bash
 
 STACK_DELIVERIES=${BENCH_STACK_DELIVERIES:-$DELIVERIES}
-STACK_TRIAL=${BENCH_STACK_TRIAL:-10000}
+STACK_TRIAL=${BENCH_STACK_TRIAL:-20000}
 STACKS=(bullmq pg-boss graphile-worker)
 
 # The settings of which each stack gets those with which it is the fastest here: jobs at a time
-# (pg-boss: loops), and jobs fetched at once.
+# (pg-boss: loops), and jobs fetched at once; each with one process and with two. The extension is
+# tried with one worker and with two.
 declare -A STACK_SETTINGS=(
 	[bullmq]="50,1 100,1 200,1 400,1"
 	[pg-boss]="1,1000 2,500 2,1000 2,2000 3,1000"
 	[graphile-worker]="100,500 200,1000 500,1000 500,2000"
 )
+STACK_PROCESSES=(1 2)
 declare -A STACK_CHOICE=()
 
 node_is_new_enough()
@@ -39,10 +41,11 @@ start_redis()
 # run_stack STACK ACTION COUNT SETTINGS
 run_stack()
 {
-	local stack=$1 action=$2 count=$3 concurrency=${4%,*} batch=${4#*,}
+	local stack=$1 action=$2 count=$3 jobs batch processes
+	IFS=, read -r jobs batch processes <<<"$4"
 	as_user env PGDATABASE=bench_stack STACK_URL="$HTTP" STACK_COUNT="$count" STACK_ENDPOINTS="$ENDPOINTS" \
-		STACK_PAYLOAD="$(payload_text)" STACK_REDIS="$REDIS" STACK_CONCURRENCY="$concurrency" STACK_BATCH="$batch" \
-		timeout "$WAIT_SECONDS" node "test/bench/stacks/$stack.js" "$action" >"$SCRATCH/stack.out" 2>"$SCRATCH/stack.err" ||
+		STACK_PAYLOAD="$(payload_text)" STACK_REDIS="$REDIS" STACK_CONCURRENCY="$jobs" STACK_BATCH="$batch" \
+		STACK_PROCESSES="$processes" timeout "$WAIT_SECONDS" node "test/bench/stacks/$stack.js" "$action" >"$SCRATCH/stack.out" 2>"$SCRATCH/stack.err" ||
 		{ tail -n 20 "$SCRATCH/stack.err"; die "$stack failed to $action"; }
 }
 
@@ -61,15 +64,35 @@ measure_stack()
 
 choose_settings()
 {
-	local stack=$1 settings best=0
-	for settings in ${STACK_SETTINGS[$stack]}; do
-		measure_stack "$stack" "$STACK_TRIAL" "$settings"
-		if [ "$RATE" -gt "$best" ]; then
-			best=$RATE
-			STACK_CHOICE[$stack]=$settings
-		fi
+	local stack=$1 processes settings best=0
+	for processes in "${STACK_PROCESSES[@]}"; do
+		for settings in ${STACK_SETTINGS[$stack]}; do
+			measure_stack "$stack" "$STACK_TRIAL" "$settings,$processes"
+			progress "$stack with $settings,$processes (jobs at a time, fetched at once, processes): $RATE"
+			if [ "$RATE" -gt "$best" ]; then
+				best=$RATE
+				STACK_CHOICE[$stack]=$settings,$processes
+			fi
+		done
 	done
 	progress "$stack is the fastest with ${STACK_CHOICE[$stack]}"
+}
+
+# Sets WORKERS.
+choose_workers()
+{
+	local workers best=0
+	for workers in "${STACK_PROCESSES[@]}"; do
+		configure webhooks.workers "$workers"
+		measure_deliveries "$STACK_TRIAL" "$ENDPOINTS" "$HTTP"
+		progress "the extension with $workers workers: $RATE"
+		if [ "$RATE" -gt "$best" ]; then
+			best=$RATE
+			WORKERS=$workers
+		fi
+	done
+	configure webhooks.workers "$WORKERS"
+	progress "the extension is the fastest with $WORKERS workers"
 }
 
 # Adds a row for each stack; the goal is of the fastest. From the array OURS and rates, by stack.
@@ -107,6 +130,7 @@ row_stacks()
 	for stack in "${STACKS[@]}"; do
 		choose_settings "$stack"
 	done
+	choose_workers
 	for ((run = 1; run <= RUNS; run++)); do
 		measure_deliveries "$STACK_DELIVERIES" "$ENDPOINTS" "$HTTP"
 		OURS+=("$RATE")
@@ -116,6 +140,7 @@ row_stacks()
 			progress "run $run: $stack $RATE, ours ${OURS[-1]}"
 		done
 	done
+	configure webhooks.workers 1
 	stop_process "$REDIS_PROCESS"
 	value 'DROP DATABASE bench_stack' postgres
 	add_stacks

@@ -13,15 +13,14 @@ async function enqueue() {
 	}
 }
 
-async function drain(progress) {
+async function drain(delivered) {
 	const worker = new Worker('webhooks', (job) => deliver(job.data).then(() => undefined), {
 		connection: connection(),
 		concurrency: settings.concurrency,
 	});
-	worker.on('completed', () => progress.delivered(1));
+	worker.on('completed', () => delivered(1));
 	worker.on('failed', (job, error) => { throw error; });
 	worker.on('error', (error) => { throw error; });
-	await progress.done;
 }
 
 await main(enqueue, drain);

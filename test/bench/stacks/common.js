@@ -1,7 +1,9 @@
-// What the stacks share: the events, the signed request by undici, and the table of attempts. Each
-// stack is one Node process; "enqueue" fills its queue, "drain" empties it and prints deliveries/s.
+// What the stacks share: the events, the signed request by undici, and the table of attempts.
+// "enqueue" fills a stack's queue; "drain" empties it with some Node processes and prints deliveries/s.
 
+import { fork } from 'node:child_process';
 import { createHmac, randomBytes, randomUUID } from 'node:crypto';
+import { once } from 'node:events';
 import pg from 'pg';
 import { Pool } from 'undici';
 
@@ -16,6 +18,7 @@ export const settings = {
 	connections: number('STACK_CONNECTIONS', 64),	// to the receiver
 	concurrency: number('STACK_CONCURRENCY', 100),	// jobs at a time, or loops of pg-boss
 	batch: number('STACK_BATCH', 500),				// jobs fetched at once
+	processes: number('STACK_PROCESSES', 1),		// that drain
 };
 
 // One endpoint's path and signing key each, known to the process: a stack would look them up.
@@ -87,28 +90,44 @@ export async function recordAttempts(db, attempts) {
 	});
 }
 
-// A stack's drain calls delivered(n) as deliveries end, and awaits done.
-export class Progress {
-	#left = settings.count;
-	#began = performance.now();
-	#end;
-	done = new Promise((resolve) => { this.#end = resolve; });
-
-	delivered(n) {
-		this.#left -= n;
-		if (this.#left > 0) return;
-		this.rate = settings.count / ((performance.now() - this.#began) / 1000);
-		this.#end();
-	}
+// A process that drains: tells its parent how many deliveries have ended, and is ended by it.
+async function drainForParent(drain) {
+	let ended = 0;
+	process.on('disconnect', () => process.exit(1));
+	process.send({ ready: true });
+	await once(process, 'message');
+	setInterval(() => {
+		if (ended > 0) process.send({ ended });
+		ended = 0;
+	}, 20);
+	await drain((n) => { ended += n; });
 }
 
+async function drainInProcesses() {
+	const children = Array.from({ length: settings.processes }, () => fork(process.argv[1], ['drain for parent']));
+	let left = settings.count;
+	await Promise.all(children.map((child) => once(child, 'message')));
+	const began = performance.now();
+	await new Promise((resolve, reject) => {
+		for (const child of children) {
+			child.on('message', ({ ended }) => {
+				left -= ended;
+				if (left <= 0) resolve();
+			});
+			child.on('exit', (status) => reject(new Error(`a process ended with status ${status}`)));
+			child.send('begin');
+		}
+	});
+	console.log(Math.round(settings.count / ((performance.now() - began) / 1000)));
+	for (const child of children) child.kill();
+}
+
+// A stack's drain calls delivered(n) as deliveries end; it need not return.
 export async function main(enqueue, drain) {
-	if (process.argv[2] === 'enqueue') {
-		await enqueue();
-	} else {
-		const progress = new Progress();
-		await drain(progress);
-		console.log(Math.round(progress.rate));
+	switch (process.argv[2]) {
+		case 'enqueue': await enqueue(); break;
+		case 'drain': await drainInProcesses(); break;
+		case 'drain for parent': await drainForParent(drain); return;
 	}
 	process.exit(0);
 }

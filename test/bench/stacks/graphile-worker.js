@@ -39,7 +39,7 @@ function record(attempt) {
 	});
 }
 
-async function drain(progress) {
+async function drain(delivered) {
 	await run({
 		pgPool: db,
 		logger,
@@ -48,12 +48,11 @@ async function drain(progress) {
 		taskList: {
 			deliver: async (event) => {
 				await record(await deliver(event));
-				progress.delivered(1);
+				delivered(1);
 			},
 		},
 		preset: { worker: { concurrentJobs: settings.concurrency, localQueue: { size: settings.batch }, completeJobBatchDelay: 0 } },
 	});
-	await progress.done;
 }
 
 await main(enqueue, drain);

@@ -22,7 +22,7 @@ async function enqueue() {
 	}
 }
 
-async function drain(progress) {
+async function drain(delivered) {
 	const boss = await start({ supervise: false, migrate: false });
 	const loop = async () => {
 		for (;;) {
@@ -30,11 +30,10 @@ async function drain(progress) {
 			if (jobs.length === 0) return;
 			await recordAttempts(db, await Promise.all(jobs.map((job) => deliver(job.data))));
 			await boss.complete('webhooks', jobs.map((job) => job.id));
-			progress.delivered(jobs.length);
+			delivered(jobs.length);
 		}
 	};
 	await Promise.all(Array.from({ length: settings.concurrency }, loop));
-	await progress.done;
 }
 
 await main(enqueue, drain);
