@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 
 STACK_DELIVERIES=${BENCH_STACK_DELIVERIES:-$DELIVERIES}
-STACK_TRIAL=${BENCH_STACK_TRIAL:-20000}
+STACK_TRIAL=${BENCH_STACK_TRIAL:-40000}
 STACKS=(bullmq pg-boss graphile-worker)
 
 # The settings of which each stack gets those with which it is the fastest here: jobs at a time
@@ -84,15 +84,15 @@ choose_workers()
 	local workers best=0
 	for workers in "${STACK_PROCESSES[@]}"; do
 		configure webhooks.workers "$workers"
-		measure_deliveries "$STACK_TRIAL" "$ENDPOINTS" "$HTTP"
-		progress "the extension with $workers workers: $RATE"
+		measure_deliveries "$STACK_DELIVERIES" "$ENDPOINTS" "$HTTP"
+		progress "the extension with $workers worker(s): $RATE"
 		if [ "$RATE" -gt "$best" ]; then
 			best=$RATE
 			WORKERS=$workers
 		fi
 	done
 	configure webhooks.workers "$WORKERS"
-	progress "the extension is the fastest with $WORKERS workers"
+	progress "the extension is the fastest with $WORKERS worker(s)"
 }
 
 # Adds a row for each stack; the goal is of the fastest. From the array OURS and rates, by stack.
