@@ -105,11 +105,13 @@ value($node, 'INSERT INTO stop VALUES (true)');
 is_deeply([ map { $_->finish ? 1 : 0 } @changing ], [ (1) x SESSIONS ], 'no session that changed the table had an error');
 wait_for_empty_queue();
 is_deeply(applied('/x/items/ok'), present(), 'the receiver ends with the newest state of every row');
-my %snapshot;
-$snapshot{ JSON::PP->new->decode($_->{body})->{data}{object}{id} }++
-  for grep { $_->{body} =~ /"type":"item\.snapshot"/ } $receiver->requests('/x/items/ok');
-cmp_ok(scalar keys %snapshot, '>', ROWS / 2, 'most of them by snapshots');
-is(scalar(grep { $_ > 1 } values %snapshot), 0, 'none of which was sent twice');
+my @sent = $receiver->requests('/x/items/ok');
+is(scalar @sent, value($node, "SELECT count(*) FROM webhooks.attempts WHERE endpoint_id = '$endpoint'"), 'each request is on record');
+my %snapshots;
+$snapshots{ JSON::PP->new->decode($_->{body})->{data}{object}{id} }{ $_->{headers}{'webhook-id'} } = 1
+  for grep { $_->{body} =~ /"type":"item\.snapshot"/ } @sent;
+cmp_ok(scalar keys %snapshots, '>', ROWS / 2, 'most of them by snapshots');
+is(scalar(grep { keys %$_ > 1 } values %snapshots), 0, 'no row by two');
 
 # A transaction that changed a row before it could see an endpoint is waited for, although its event goes nowhere
 
