@@ -1041,7 +1041,7 @@ BEGIN ATOMIC
 		SELECT a.endpoint_id, a.outcome, a.duration_ms,
 			coalesce(a.status_code::text, a.error_class) AS error
 		FROM webhooks.attempts a, wanted w
-		WHERE a.attempted_at > now() - endpoint_stats.period
+		WHERE a.attempted_at > now() - least(endpoint_stats.period, interval '100 years')
 			AND a.outcome <> 'cancelled'
 			AND (w.endpoint_id IS NULL OR a.endpoint_id = w.endpoint_id)
 	), kinds AS (
