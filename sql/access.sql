@@ -94,7 +94,7 @@ SET ROLE regress_webhooks_observe;
 SELECT count(*), bool_or(ev::text ~ 'top secret') FROM (SELECT * FROM webhooks.events) ev WHERE event_id = :'event';
 SELECT event_type, payload, headers FROM webhooks.events WHERE event_id = :'event';
 SET ROLE regress_webhooks_manage;
-SELECT t, tried(format('SELECT count(secret) FROM webhooks.%s', t)) FROM unnest('{endpoint_secrets,event_secrets,signing_keys,sources}'::text[]) t;
+SELECT t, tried(format('SELECT count(secret) FROM webhooks.%s', t)) FROM unnest('{endpoint_secrets,event_secrets,signing_keys,source_secrets}'::text[]) t;
 RESET ROLE;
 SELECT secret FROM webhooks.event_secrets WHERE event_id = :'event';
 GRANT SELECT ON webhooks.endpoint_secrets, webhooks.event_secrets TO regress_webhooks_manage;

@@ -136,7 +136,7 @@ SELECT 'a'::text = 'a'::text;
 SELECT is_new, current_user FROM webhooks.receive('shop', :'headers', '{}');
 RESET search_path;
 INSERT INTO webhooks.inbox_messages VALUES ('', 'shop', 'x', now());
-SELECT secret FROM webhooks.sources;
+SELECT secret FROM webhooks.source_secrets;
 RESET ROLE;
 REVOKE EXECUTE ON FUNCTION apply_user FROM PUBLIC;
 SET ROLE regress_webhooks_receiver;
@@ -189,6 +189,53 @@ SELECT webhooks.on_event('shop', '*', 'apply_all(text, text, jsonb)', tenant_id 
 SELECT webhooks.remove_source('shop', tenant_id => 'acme');
 SELECT count(*) FROM webhooks.source_handlers WHERE tenant_id = 'acme';
 SELECT name FROM webhooks.sources WHERE tenant_id = '' ORDER BY 1;
+
+-- A source gets another secret: during the overlap the older ones are taken, too, and handlers stay.
+\set next whsec_bmV4dCBzZWNyZXQgbmV4dCBzZWNyZXQgbmV4dCA=
+\set last whsec_bGFzdCBzZWNyZXQgbGFzdCBzZWNyZXQgbGFzdCA=
+CREATE FUNCTION taken_with(secrets text[]) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	at constant timestamptz := clock_timestamp();
+	secret text;
+	id text;
+	answers text[];
+BEGIN
+	FOREACH secret IN ARRAY secrets LOOP
+		id := gen_random_uuid();
+		BEGIN
+			PERFORM webhooks.receive('turning', jsonb_build_object('webhook-id', id, 'webhook-timestamp', floor(EXTRACT(epoch FROM at))::text,
+				'webhook-signature', webhooks.sign(secret, id, at, '{}'::text)), '{}'::text);
+			answers := answers || 'taken'::text;
+		EXCEPTION WHEN invalid_authorization_specification THEN
+			answers := answers || 'refused'::text;
+		END;
+	END LOOP;
+	RETURN array_to_string(answers, ' ');
+END $$;
+\set all 'ARRAY[:''secret'', :''next'', :''last'']'
+SELECT webhooks.add_source('turning', :'secret');
+SELECT webhooks.on_event('turning', '*', 'apply_all(text, text, jsonb)');
+SELECT taken_with(:all);
+BEGIN;
+SELECT webhooks.rotate_source_secret('turning', :'next');
+SELECT expires_at - now(), secret = :'next' FROM webhooks.source_secrets WHERE source = 'turning' ORDER BY 2;
+SELECT taken_with(:all);
+ROLLBACK;
+SELECT taken_with(:all);
+SELECT webhooks.rotate_source_secret('turning', :'next', '1 hour');
+SELECT webhooks.rotate_source_secret('turning', :'last');
+SELECT taken_with(:all);
+SELECT round(EXTRACT(epoch FROM expires_at - created_at) / 3600) FROM webhooks.source_secrets WHERE source = 'turning' ORDER BY created_at;
+UPDATE webhooks.source_secrets SET expires_at = clock_timestamp() WHERE secret = :'secret' AND source = 'turning';
+SELECT taken_with(:all);
+-- without an overlap the older ones are over at once, and go when the house is kept
+SELECT webhooks.rotate_source_secret('turning', :'secret', '0');
+SELECT taken_with(:all);
+DO $$ BEGIN WHILE webhooks.maintain() IS NOT NULL LOOP END LOOP; END $$;
+SELECT secret = :'secret', expires_at FROM webhooks.source_secrets WHERE source = 'turning';
+SELECT event_type_pattern FROM webhooks.source_handlers WHERE source = 'turning';
+SELECT webhooks.remove_source('turning');
+SELECT count(*) FROM webhooks.source_secrets WHERE source = 'turning';
 
 -- What was received stays known, and readable, though its source went and came again.
 SELECT webhooks.remove_source('shop');

@@ -94,19 +94,21 @@ CREATE FUNCTION app.other_result(text, text, jsonb) RETURNS int LANGUAGE sql AS 
 CREATE FUNCTION app.a_set(text, text, jsonb) RETURNS SETOF text LANGUAGE sql AS 'SELECT $1';
 CREATE PROCEDURE app.proc(text, text, jsonb) LANGUAGE sql AS 'SELECT';
 INSERT INTO taken (call, argument, value) VALUES
-	('add_source', 'name', $$'new'$$), ('add_source', 'secret', 'secret()'), ('remove_source', 'name', $$'known'$$),
+	('add_source', 'name', $$'new'$$), ('add_source', 'secret', 'secret()'), ('rotate_source_secret', 'name', $$'known'$$), ('rotate_source_secret', 'secret', 'secret()'), ('remove_source', 'name', $$'known'$$),
 	('on_event', 'source', $$'known'$$), ('on_event', 'event_type_pattern', $$'order.*'$$), ('on_event', 'handler', $$'app.handler(text, text, jsonb)'$$),
 	('receive', 'source', $$'known'$$), ('receive', 'headers', $$signed('{}')$$), ('receive', 'body', $$'{}'::text$$),
 	('receive (bytea)', 'source', $$'known'$$), ('receive (bytea)', 'headers', $$signed('{}')$$), ('receive (bytea)', 'body', $$'{}'::bytea$$),
 	('receive (of a hub)', 'source', $$'hub'$$), ('receive (of a hub)', 'headers', $$jsonb_build_object('X-GitHub-Delivery', 'm', 'X-Hub-Signature-256', webhooks.sign('a plain secret', NULL, NULL, '{}'::text, 'github'))$$), ('receive (of a hub)', 'body', $$'{}'::text$$),
 	('reprocess', 'source', $$'known'$$), ('reprocess', 'since', $$'-infinity'$$);
 INSERT INTO refused (call, argument, value)
-SELECT f, a, v FROM (VALUES ('add_source', 'name'), ('remove_source', 'name'), ('on_event', 'source')) w(f, a), unnest(ARRAY['NULL', $$''$$, $$repeat('x', 129)$$, $$E'known\n'$$]) v UNION ALL
+SELECT f, a, v FROM (VALUES ('add_source', 'name'), ('rotate_source_secret', 'name'), ('remove_source', 'name'), ('on_event', 'source')) w(f, a), unnest(ARRAY['NULL', $$''$$, $$repeat('x', 129)$$, $$E'known\n'$$]) v UNION ALL
 SELECT f, 'source', v FROM unnest('{receive,reprocess}'::text[]) f, unnest(ARRAY['NULL', $$''$$]) v UNION ALL
-SELECT f, a, $$'unknown'$$ FROM (VALUES ('remove_source', 'name'), ('on_event', 'source'), ('receive', 'source'), ('reprocess', 'source')) w(f, a) UNION ALL
-SELECT f, 'tenant_id', $$repeat('x', 256)$$ FROM unnest('{add_source,remove_source,on_event,receive,receive (bytea),reprocess}'::text[]) f UNION ALL
+SELECT f, a, $$'unknown'$$ FROM (VALUES ('rotate_source_secret', 'name'), ('remove_source', 'name'), ('on_event', 'source'), ('receive', 'source'), ('reprocess', 'source')) w(f, a) UNION ALL
+SELECT f, 'tenant_id', $$repeat('x', 256)$$ FROM unnest('{add_source,rotate_source_secret,remove_source,on_event,receive,receive (bytea),reprocess}'::text[]) f UNION ALL
 SELECT 'add_source', 'name', $$'known'$$ UNION ALL
-SELECT 'add_source', 'secret', v FROM (SELECT 'NULL', 0 UNION ALL SELECT value, n FROM secrets ORDER BY 2) s(v, n) UNION ALL
+SELECT f, 'secret', v FROM unnest('{add_source,rotate_source_secret}'::text[]) f, (SELECT 'NULL', 0 UNION ALL SELECT value, n FROM secrets ORDER BY 2) s(v, n)
+WHERE f = 'add_source' OR v NOT LIKE '%scheme =>%' UNION ALL
+SELECT 'rotate_source_secret', 'overlap', v FROM unnest(ARRAY['NULL', $$'-1s'$$, $$'367 days'$$]) v UNION ALL
 SELECT 'add_source', 'scheme', v FROM unnest(ARRAY['NULL', $$''$$, $$'v2'$$, $$'none'$$]) v UNION ALL
 SELECT 'add_source', 'tolerance', v FROM unnest(ARRAY['NULL', $$'-1s'$$]) v UNION ALL
 SELECT 'add_source', 'id_path', v FROM unnest(ARRAY[$$'$.id ? (@ == $x)'$$]) v UNION ALL
@@ -119,14 +121,14 @@ SELECT 'receive (bytea)', 'body', v FROM unnest(ARRAY['NULL::bytea', $$'{"a": 1}
 SELECT 'receive (of a hub)', 'headers', $$jsonb_build_object('X-Hub-Signature-256', webhooks.sign('a plain secret', NULL, NULL, '{}'::text, 'github'))$$ UNION ALL
 SELECT 'receive (of a hub)', 'headers', $$jsonb_build_object('X-GitHub-Delivery', '', 'X-Hub-Signature-256', webhooks.sign('a plain secret', NULL, NULL, '{}'::text, 'github'))$$ UNION ALL
 SELECT 'reprocess', 'since', 'NULL';
-SELECT refusals('add_source', 'remove_source', 'on_event', 'receive', 'receive (bytea)', 'receive (of a hub)', 'reprocess');
+SELECT refusals('add_source', 'rotate_source_secret', 'remove_source', 'on_event', 'receive', 'receive (bytea)', 'receive (of a hub)', 'reprocess');
 -- another tenant's is unknown, and another tenant cannot be named
 INSERT INTO refused (call, argument, value)
-SELECT f || ' (as b)', a, $$'hub'$$ FROM (VALUES ('remove_source', 'name'), ('on_event', 'source'), ('receive', 'source'), ('reprocess', 'source')) w(f, a) UNION ALL
-SELECT f || ' (as b)', 'tenant_id', v FROM unnest('{add_source,remove_source,on_event,receive,reprocess}'::text[]) f, unnest(ARRAY[$$'a'$$, $$''$$]) v;
+SELECT f || ' (as b)', a, $$'hub'$$ FROM (VALUES ('rotate_source_secret', 'name'), ('remove_source', 'name'), ('on_event', 'source'), ('receive', 'source'), ('reprocess', 'source')) w(f, a) UNION ALL
+SELECT f || ' (as b)', 'tenant_id', v FROM unnest('{add_source,rotate_source_secret,remove_source,on_event,receive,reprocess}'::text[]) f, unnest(ARRAY[$$'a'$$, $$''$$]) v;
 INSERT INTO taken (call, argument, value) SELECT call || ' (as b)', argument, value FROM taken ORDER BY n;
 SET webhooks.tenant_id = 'b';
-SELECT refusals('add_source (as b)', 'remove_source (as b)', 'on_event (as b)', 'receive (as b)', 'reprocess (as b)');
+SELECT refusals('add_source (as b)', 'rotate_source_secret (as b)', 'remove_source (as b)', 'on_event (as b)', 'receive (as b)', 'reprocess (as b)');
 RESET webhooks.tenant_id;
 
 -- Delivering and monitoring. A call of deliver_due that is taken is refused for being made in a function.

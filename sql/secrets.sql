@@ -45,6 +45,11 @@ SELECT count(DISTINCT secret) FROM webhooks.endpoint_secrets JOIN webhooks.endpo
 SELECT endpoint_id AS thief FROM webhooks.register_endpoint('https://example.com/thief') \gset
 UPDATE webhooks.endpoint_secrets SET secret = (SELECT secret FROM webhooks.endpoint_secrets WHERE endpoint_id = :'b' AND kind = 'signing' AND expires_at IS NULL) WHERE endpoint_id = :'thief';
 
+-- So are a source's, the older ones of an overlap, too.
+SELECT webhooks.add_source('shop', 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw');
+SELECT webhooks.rotate_source_secret('shop', 'whsec_bmV4dCBzZWNyZXQgbmV4dCBzZWNyZXQgbmV4dCA=');
+SELECT encryption_key_id, secret ~ 'whsec_', expires_at IS NULL FROM webhooks.source_secrets ORDER BY 3;
+
 -- Another key comes first: the old one still opens. An event's Authorization value is sealed, too.
 INSERT INTO webhooks.event_secrets VALUES ('01900000-0000-7000-8000-000000000001', 'Bearer top secret');
 SELECT count(webhooks.dispatch('a', '{}', headers => '{"Authorization": "Bearer top secret"}'));
@@ -66,7 +71,10 @@ SELECT webhooks.remove_endpoint(:'thief');
 ALTER SYSTEM SET webhooks.secret_key_command = 'echo "k3:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="; echo "k2://////////////////////////////////////////8="';
 SELECT pg_reload_conf();
 \c -
-SELECT webhooks.reencrypt_secrets() = (SELECT count(*) FROM webhooks.endpoint_secrets) + 2;
+SELECT webhooks.reencrypt_secrets() = (SELECT count(*) FROM webhooks.endpoint_secrets) + (SELECT count(*) FROM webhooks.source_secrets) + 2;
+SELECT encryption_key_id FROM webhooks.source_secrets;
+SELECT is_new FROM (SELECT floor(EXTRACT(epoch FROM now()))::bigint AS t) n, unnest('{whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw,whsec_bmV4dCBzZWNyZXQgbmV4dCBzZWNyZXQgbmV4dCA=}'::text[]) s,
+	webhooks.receive('shop', jsonb_build_object('webhook-id', left(s, 10), 'webhook-timestamp', t, 'webhook-signature', webhooks.sign(s, left(s, 10), to_timestamp(t), '{}'::text)), '{}'::text);
 
 -- A tenant's session cannot touch what is everybody's.
 SET webhooks.tenant_id = 'acme';

@@ -53,7 +53,8 @@ INSERT INTO tests.calls (name, call) VALUES
 	('replay_failed', $$SELECT webhooks.replay_failed($endpoint, '-infinity')$$), ('discard_dead_letter', 'SELECT webhooks.discard_dead_letter($dead)'),
 	('backfill', $$CALL webhooks.backfill('tests.calls', $endpoint)$$), ('retire_signing_key', 'SELECT webhooks.retire_signing_key($key)'),
 	('receive', $$SELECT webhooks.receive($key, '{}', '')$$), ('reprocess', $$SELECT webhooks.reprocess($key, '-infinity')$$),
-	('on_event', $$SELECT webhooks.on_event($key, '*', NULL)$$), ('remove_source', 'SELECT webhooks.remove_source($key)');
+	('on_event', $$SELECT webhooks.on_event($key, '*', NULL)$$), ('remove_source', 'SELECT webhooks.remove_source($key)'),
+	('rotate_source_secret', $$SELECT webhooks.rotate_source_secret($key, 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw')$$);
 -- Naming the other tenant.
 INSERT INTO tests.calls VALUES
 	('dispatch', $$SELECT webhooks.dispatch('of.b', '{}', 'b')$$, '42501'), ('dispatch_raw', $$SELECT webhooks.dispatch_raw('of.b', '', tenant_id => 'b')$$, '42501'),
@@ -63,6 +64,7 @@ INSERT INTO tests.calls VALUES
 	('receive', $$SELECT webhooks.receive('key-of-b', '{}', '', tenant_id => 'b')$$, '42501'), ('reprocess', $$SELECT webhooks.reprocess('key-of-b', '-infinity', 'b')$$, '42501'),
 	('on_event', $$SELECT webhooks.on_event('key-of-b', '*', NULL, 'b')$$, '42501'), ('remove_source', $$SELECT webhooks.remove_source('key-of-b', 'b')$$, '42501'),
 	('add_source', $$SELECT webhooks.add_source('x', 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw', tenant_id => 'b')$$, '42501'),
+	('rotate_source_secret', $$SELECT webhooks.rotate_source_secret('key-of-b', 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw', tenant_id => 'b')$$, '42501'),
 	('deliver_due', 'CALL webhooks.deliver_due()', '42501');
 -- What tells of everything a session may see. With a name that the other tenant uses, too, one gets one's own.
 INSERT INTO tests.calls VALUES
@@ -196,6 +198,8 @@ BEGIN
 END
 $$;
 SET webhooks.tenant_id = 'a';
+-- one's own of the other's name
+SELECT webhooks.remove_source('key-of-b');
 SET ROLE regress_webhooks_a;
 SELECT rel FROM tests.rows_seen() WHERE others;
 SELECT count(*) FROM tests.rows_seen() WHERE own AND rel::text = ANY ('{webhooks.endpoints,webhooks.events,webhooks.queue,webhooks.attempts,webhooks.dead_letters,webhooks.deliveries,webhooks.delivery_log}');

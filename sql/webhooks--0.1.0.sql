@@ -254,8 +254,6 @@ IS 'which event a key was first dispatched with, for webhooks.idempotency_window
 CREATE TABLE webhooks.sources (
 	tenant_id text COLLATE "C" NOT NULL,
 	name text COLLATE "C" NOT NULL,
-	secret text NOT NULL,
-	encryption_key_id text,
 	scheme text NOT NULL,
 	tolerance interval NOT NULL,
 	id_path jsonpath,
@@ -263,11 +261,24 @@ CREATE TABLE webhooks.sources (
 	PRIMARY KEY (tenant_id, name)
 );
 COMMENT ON TABLE webhooks.sources
-IS 'who sends webhooks to this database, and how they are verified; holds their secrets';
-COMMENT ON COLUMN webhooks.sources.encryption_key_id
-IS 'the key with which secret is encrypted; NULL: it is stored as it is';
+IS 'who sends webhooks to this database, and how they are verified';
 COMMENT ON COLUMN webhooks.sources.id_path
 IS 'where a message''s id stands in its body; NULL: where the scheme has it';
+
+CREATE TABLE webhooks.source_secrets (
+	tenant_id text COLLATE "C" NOT NULL,
+	source text COLLATE "C" NOT NULL,
+	secret text NOT NULL,
+	created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	expires_at timestamptz,
+	encryption_key_id text
+);
+CREATE INDEX source_secrets_tenant_id_source_idx ON webhooks.source_secrets (tenant_id, source);
+COMMENT ON TABLE webhooks.source_secrets
+IS 'what a source''s messages are verified with: the current secret (expires_at is NULL) and, during a rotation''s '
+	'overlap, older ones';
+COMMENT ON COLUMN webhooks.source_secrets.encryption_key_id
+IS 'the key with which secret is encrypted; NULL: it is stored as it is';
 
 CREATE TABLE webhooks.source_handlers (
 	tenant_id text COLLATE "C" NOT NULL,
@@ -346,6 +357,7 @@ SELECT pg_catalog.pg_extension_config_dump('webhooks.attempts_default', '');
 SELECT pg_catalog.pg_extension_config_dump('webhooks.dead_letters', '');
 SELECT pg_catalog.pg_extension_config_dump('webhooks.idempotency_keys', '');
 SELECT pg_catalog.pg_extension_config_dump('webhooks.sources', '');
+SELECT pg_catalog.pg_extension_config_dump('webhooks.source_secrets', '');
 SELECT pg_catalog.pg_extension_config_dump('webhooks.source_handlers', '');
 SELECT pg_catalog.pg_extension_config_dump('webhooks.inbox_default', '');
 SELECT pg_catalog.pg_extension_config_dump('webhooks.inbox_messages', '');
@@ -1330,6 +1342,13 @@ AS 'MODULE_PATHNAME', 'wh_sql_remove_source';
 COMMENT ON FUNCTION webhooks.remove_source(text, text)
 IS 'takes no more messages of the source; those received stay until webhooks.inbox_retention';
 
+CREATE FUNCTION webhooks.rotate_source_secret(
+	name text, secret text, overlap interval DEFAULT '24 hours', tenant_id text DEFAULT NULL) RETURNS void
+LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'wh_sql_rotate_source_secret';
+COMMENT ON FUNCTION webhooks.rotate_source_secret(text, text, interval, text)
+IS 'gives the source the secret that its sender has now; during the overlap what the older ones signed is taken, too';
+
 CREATE FUNCTION webhooks.on_event(
 	source text, event_type_pattern text, handler regprocedure, tenant_id text DEFAULT NULL) RETURNS void
 LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -1592,6 +1611,7 @@ BEGIN
 		RETURN 'removed secrets of events';
 	END IF;
 	DELETE FROM webhooks.endpoint_secrets WHERE expires_at < now();
+	DELETE FROM webhooks.source_secrets WHERE expires_at < now();
 	DELETE FROM webhooks.endpoint_health h
 	WHERE (failing_since IS NULL AND coalesce(greatest(alerted_at, counted_from), '-infinity') < now() - interval '1 day')
 		OR NOT EXISTS (SELECT FROM webhooks.endpoints e WHERE e.endpoint_id = h.endpoint_id);
@@ -1633,7 +1653,7 @@ BEGIN ATOMIC
 			wait_until_idle}'),
 		('observe', 'relation', '{
 			endpoints, endpoint_health, events, queue, attempts, dead_letters, event_types, api_versions, idempotency_keys,
-			inbox, inbox_messages, source_handlers,
+			inbox, inbox_messages, sources, source_handlers,
 			deliveries, delivery_log, in_flight, endpoint_breakers, pg_stat_webhooks, watched, backfills}'),
 		('manage', 'function', '{
 			register_endpoint, update_endpoint, pause_endpoint, resume_endpoint, disable_endpoint, enable_endpoint,
@@ -1641,7 +1661,7 @@ BEGIN ATOMIC
 			add_signing_key, retire_signing_key,
 			cancel_event, cancel_delivery, replay_delivery, replay_event, replay_failed, discard_dead_letter,
 			register_event_type, retire_event_type, register_api_version,
-			watch, unwatch, backfill, add_source, remove_source, on_event,
+			watch, unwatch, backfill, add_source, rotate_source_secret, remove_source, on_event,
 			deliver_due}'),
 		('owner', 'function', '{
 			maintain, reencrypt_secrets, unencrypted_secrets,

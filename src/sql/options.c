@@ -24,6 +24,7 @@
 #include "utils/lsyscache.h"
 
 #define PATTERNS_MAX 1000		/* every session keeps them */
+#define OVERLAP_MAX_DAYS 366
 #define RATE_MIN 0.00001		/* with less, nothing would ever be sent again */
 
 
@@ -92,6 +93,19 @@ wh_interval_ms(const Interval *span)
 	double		ms = span->time / 1000.0 + (span->day + span->month * 30.0) * 86400000.0;
 
 	return (int64) Min(Max(ms, -1e15), 1e15);
+}
+
+Datum
+wh_overlap_argument(FunctionCallInfo fcinfo, int number)
+{
+	int64		ms;
+
+	if (PG_ARGISNULL(number))
+		wh_refuse("overlap", "must not be NULL");
+	ms = wh_interval_ms(PG_GETARG_INTERVAL_P(number));
+	if (ms < 0 || ms > OVERLAP_MAX_DAYS * INT64CONST(86400000))
+		wh_refuse("overlap", psprintf("must be between 0 and %d days", OVERLAP_MAX_DAYS));
+	return PG_GETARG_DATUM(number);
 }
 
 static void

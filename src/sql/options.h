@@ -59,4 +59,7 @@ extern void wh_options_store_secrets(const pg_uuid_t *endpoint_id, WhOptions *op
 /* Milliseconds; a month counts thirty days. Saturates far outside what any rule allows. */
 extern int64 wh_interval_ms(const Interval *span);
 
+/* How long an older secret is good beside a new one, as an interval; raises 22023. */
+extern Datum wh_overlap_argument(FunctionCallInfo fcinfo, int number);
+
 #endif

@@ -424,7 +424,7 @@ receive(FunctionCallInfo fcinfo, WhBytes body)
 	message.received_at = GetCurrentTimestamp();
 	received.now_ms = wh_unix_ms(message.received_at);
 	received.tolerance_ms = source.tolerance_ms;
-	if (!wh_message_verify(source.scheme, &received, &source.key, 1, &covered))
+	if (!wh_message_verify(source.scheme, &received, source.keys, source.key_count, &covered))
 		refuse_signature();
 	message.payload = read_payload(body);
 	message.id = find_id(&message, covered);

@@ -17,8 +17,6 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 
-#define OVERLAP_MAX_DAYS 366
-
 PG_FUNCTION_INFO_V1(wh_sql_rotate_secret);
 PG_FUNCTION_INFO_V1(wh_sql_public_key);
 
@@ -109,16 +107,10 @@ wh_sql_rotate_secret(PG_FUNCTION_ARGS)
 	pg_uuid_t  *endpoint_id = wh_uuid_argument(fcinfo, 0, "endpoint_id");
 	WhArgument	retire[] = {{UUIDOID, UUIDPGetDatum(endpoint_id)}, {INTERVALOID}};
 	MemoryContext caller = CurrentMemoryContext;
-	int64		overlap_ms;
 	WhSecrets	secrets;
 	char	   *told;
 
-	if (PG_ARGISNULL(1))
-		wh_refuse("overlap", "must not be NULL");
-	overlap_ms = wh_interval_ms(PG_GETARG_INTERVAL_P(1));
-	if (overlap_ms < 0 || overlap_ms > OVERLAP_MAX_DAYS * INT64CONST(86400000))
-		wh_refuse("overlap", psprintf("must be between 0 and %d days", OVERLAP_MAX_DAYS));
-	retire[1].value = PG_GETARG_DATUM(1);
+	retire[1].value = wh_overlap_argument(fcinfo, 1);
 
 	SPI_connect();
 	(void) wh_lock_endpoint(endpoint_id);

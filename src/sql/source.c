@@ -30,6 +30,7 @@
 #define PATTERN_MAX 256			/* bytes */
 
 PG_FUNCTION_INFO_V1(wh_sql_add_source);
+PG_FUNCTION_INFO_V1(wh_sql_rotate_source_secret);
 PG_FUNCTION_INFO_V1(wh_sql_remove_source);
 PG_FUNCTION_INFO_V1(wh_sql_on_event);
 
@@ -37,6 +38,14 @@ static char *
 secret_owner(const char *name)
 {
 	return psprintf("source %s", name);
+}
+
+static void
+refuse_scheme(const char *name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("source \"%s\" has an unknown scheme", name)));
 }
 
 
@@ -63,23 +72,53 @@ text_column(HeapTuple tuple, TupleDesc desc, int column)
 	return isnull ? NULL : TextDatumGetCString(datum);
 }
 
+static bool
+is_over(HeapTuple secret, TupleDesc desc)
+{
+	bool		isnull;
+	Datum		expires_at = heap_getattr(secret, SOURCE_SECRETS_EXPIRES_AT, desc, &isnull);
+
+	return !isnull && DatumGetTimestampTz(expires_at) <= GetCurrentTimestamp();
+}
+
 static void
 read_secret(WhSource *source, HeapTuple tuple, TupleDesc desc)
 {
 	WhSealed	sealed = {
-		text_column(tuple, desc, SOURCES_SECRET),
-		text_column(tuple, desc, SOURCES_ENCRYPTION_KEY_ID)
+		text_column(tuple, desc, SOURCE_SECRETS_SECRET),
+		text_column(tuple, desc, SOURCE_SECRETS_ENCRYPTION_KEY_ID)
 	};
 	const char *reason = NULL;
 	char	   *secret = wh_secret_open(&sealed, secret_owner(source->name), &reason);
+	WhSecretKey *key;
 
-	if (secret && wh_scheme_key(source->scheme, secret, &source->key) != WH_SECRET_OK)
+	source->keys = source->keys ?
+		repalloc(source->keys, (source->key_count + 1) * sizeof(WhSecretKey)) :
+		palloc(sizeof(WhSecretKey));
+	key = &source->keys[source->key_count++];
+	if (secret && wh_scheme_key(source->scheme, secret, key) != WH_SECRET_OK)
 		reason = "it does not decode";
 	wh_secret_wipe(secret);
 	if (reason)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the secret of source \"%s\" cannot be read: %s", source->name, reason)));
+				 errmsg("a secret of source \"%s\" cannot be read: %s", source->name, reason)));
+}
+
+static void
+read_secrets(WhSource *source, Snapshot snapshot)
+{
+	Relation	rel = table_open(wh_table("source_secrets"), AccessShareLock);
+	SysScanDesc scan = begin_scan(rel, "source_secrets_tenant_id_source_idx", snapshot,
+								  source->tenant_id, source->name);
+	TupleDesc	desc = RelationGetDescr(rel);
+	HeapTuple	tuple;
+
+	while ((tuple = systable_getnext(scan)) != NULL)
+		if (!is_over(tuple, desc))
+			read_secret(source, tuple, desc);
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
 }
 
 static void
@@ -90,10 +129,7 @@ read_source(WhSource *source, HeapTuple tuple, TupleDesc desc)
 	Interval   *tolerance;
 
 	if (!wh_scheme_parse(text_column(tuple, desc, SOURCES_SCHEME), &source->scheme))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("source \"%s\" has an unknown scheme", source->name)));
-	read_secret(source, tuple, desc);
+		refuse_scheme(source->name);
 	tolerance = DatumGetIntervalP(heap_getattr(tuple, SOURCES_TOLERANCE, desc, &isnull));
 	source->tolerance_ms = wh_interval_ms(tolerance);
 	id_path = heap_getattr(tuple, SOURCES_ID_PATH, desc, &isnull);
@@ -113,6 +149,7 @@ wh_source_read(const char *tenant_id, const char *name)
 		wh_refuse_unknown_name("source", name);
 	read_source(&source, tuple, RelationGetDescr(rel));
 	systable_endscan(scan);
+	read_secrets(&source, snapshot);
 	UnregisterSnapshot(snapshot);
 	table_close(rel, AccessShareLock);
 	return source;
@@ -172,6 +209,46 @@ name_argument(FunctionCallInfo fcinfo, int number, const char *argument, int max
 	return name;
 }
 
+static void
+judge_secret(WhScheme scheme, const char *secret)
+{
+	WhSecretKey key;
+
+	if (secret == NULL)
+		wh_refuse("secret", "must not be NULL");
+	key = wh_secret_argument(scheme, secret);
+	explicit_bzero(&key, sizeof(key));
+}
+
+/* As with endpoints, neither the statement nor its parameters hold the secret itself. */
+static void
+insert_secret(const char *tenant_id, const char *name, const char *secret)
+{
+	WhSealed	sealed = wh_secret_seal(secret, secret_owner(name));
+	WhArgument	arguments[] = {
+		wh_text_argument(tenant_id), wh_text_argument(name),
+		wh_text_argument(sealed.text), wh_text_argument(sealed.key_id)
+	};
+
+	wh_execute("INSERT INTO webhooks.source_secrets (tenant_id, source, secret, encryption_key_id)"
+			   " VALUES ($1, $2, $3, $4)", lengthof(arguments), arguments);
+}
+
+/* Of the tenant and name of that key: its scheme. The source is not removed meanwhile. */
+static WhScheme
+lock_source(const WhArgument *key, const char *name)
+{
+	WhScheme	scheme;
+	bool		isnull;
+
+	if (wh_execute("SELECT scheme FROM webhooks.sources WHERE tenant_id = $1 AND name = $2"
+				   " FOR UPDATE", 2, key) == 0)
+		wh_refuse_unknown_name("source", name);
+	if (!wh_scheme_parse(TextDatumGetCString(wh_result(0, 1, &isnull)), &scheme))
+		refuse_scheme(name);
+	return scheme;
+}
+
 Datum
 wh_sql_add_source(PG_FUNCTION_ARGS)
 {
@@ -180,35 +257,52 @@ wh_sql_add_source(PG_FUNCTION_ARGS)
 	WhScheme	scheme = wh_scheme_argument(PG_ARGISNULL(2) ? "" :
 											text_to_cstring(PG_GETARG_TEXT_PP(2)));
 	char	   *tenant_id = wh_tenant_named_by(fcinfo, 5);
-	WhSecretKey key;
-	WhSealed	sealed;
 
-	if (secret == NULL)
-		wh_refuse("secret", "must not be NULL");
-	key = wh_secret_argument(scheme, secret);
-	explicit_bzero(&key, sizeof(key));
+	judge_secret(scheme, secret);
 	(void) wh_tolerance_argument(fcinfo, 3);
 	if (!PG_ARGISNULL(4) && wh_path_has_variable(PG_GETARG_JSONPATH_P(4)))
 		wh_refuse("id_path", "must not contain a variable");
-	sealed = wh_secret_seal(secret, secret_owner(name));
 
 	SPI_connect();
 	{
 		WhArgument	arguments[] = {
 			wh_text_argument(tenant_id), wh_text_argument(name),
-			wh_text_argument(sealed.text), wh_text_argument(sealed.key_id),
 			{TEXTOID, CStringGetTextDatum(wh_scheme_name(scheme))},
 			{INTERVALOID, PG_GETARG_DATUM(3)}, {JSONPATHOID, PG_GETARG_DATUM(4), PG_ARGISNULL(4)}
 		};
 
-		if (wh_execute("INSERT INTO webhooks.sources (tenant_id, name, secret, encryption_key_id,"
-					   " scheme, tolerance, id_path) VALUES ($1, $2, $3, $4, $5, $6, $7)"
+		if (wh_execute("INSERT INTO webhooks.sources (tenant_id, name, scheme, tolerance, id_path)"
+					   " VALUES ($1, $2, $3, $4, $5)"
 					   " ON CONFLICT DO NOTHING", lengthof(arguments), arguments) == 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_DUPLICATE_OBJECT),
 					 errmsg("source \"%s\" exists already", name),
-					 errhint("Remove it first with webhooks.remove_source.")));
+					 errhint("webhooks.rotate_source_secret gives it another secret; to change "
+							 "anything else, remove it first with webhooks.remove_source.")));
 	}
+	insert_secret(tenant_id, name, secret);
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+Datum
+wh_sql_rotate_source_secret(PG_FUNCTION_ARGS)
+{
+	char	   *name = name_argument(fcinfo, 0, "name", SOURCE_NAME_MAX);
+	char	   *secret = wh_given_text(fcinfo, 1);
+	char	   *tenant_id = wh_tenant_named_by(fcinfo, 3);
+	WhArgument	arguments[] = {
+		wh_text_argument(tenant_id), wh_text_argument(name),
+		{INTERVALOID, wh_overlap_argument(fcinfo, 2)}
+	};
+
+	SPI_connect();
+	judge_secret(lock_source(arguments, name), secret);
+
+	/* one that already expires sooner keeps its time */
+	wh_execute("UPDATE webhooks.source_secrets SET expires_at = least(expires_at, now() + $3)"
+			   " WHERE tenant_id = $1 AND source = $2", lengthof(arguments), arguments);
+	insert_secret(tenant_id, name, secret);
 	SPI_finish();
 	PG_RETURN_VOID();
 }
@@ -226,6 +320,8 @@ wh_sql_remove_source(PG_FUNCTION_ARGS)
 	if (wh_execute("DELETE FROM webhooks.sources WHERE tenant_id = $1 AND name = $2",
 				   2, arguments) == 0)
 		wh_refuse_unknown_name("source", name);
+	wh_execute("DELETE FROM webhooks.source_secrets WHERE tenant_id = $1 AND source = $2",
+			   2, arguments);
 	wh_execute("DELETE FROM webhooks.source_handlers WHERE tenant_id = $1 AND source = $2",
 			   2, arguments);
 	SPI_finish();
@@ -252,15 +348,6 @@ check_handler(Oid handler)
 	ReleaseSysCache(tuple);
 }
 
-/* Whether the source is there; locked, so that it does not go while a handler is added. */
-static void
-lock_source(const WhArgument *key, const char *name)
-{
-	if (wh_execute("SELECT FROM webhooks.sources WHERE tenant_id = $1 AND name = $2 FOR UPDATE",
-				   2, key) == 0)
-		wh_refuse_unknown_name("source", name);
-}
-
 Datum
 wh_sql_on_event(PG_FUNCTION_ARGS)
 {
@@ -284,7 +371,7 @@ wh_sql_on_event(PG_FUNCTION_ARGS)
 	}
 
 	SPI_connect();
-	lock_source(arguments, source);
+	(void) lock_source(arguments, source);
 	wh_execute("DELETE FROM webhooks.source_handlers"
 			   " WHERE tenant_id = $1 AND source = $2 AND event_type_pattern = $3", 3, arguments);
 	if (!PG_ARGISNULL(2))

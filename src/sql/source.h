@@ -15,14 +15,15 @@ typedef struct WhSource
 	const char *tenant_id;
 	const char *name;
 	WhScheme	scheme;
-	WhSecretKey key;			/* to be wiped */
+	WhSecretKey *keys;			/* the current one, and older ones of an overlap; to be wiped */
+	int			key_count;
 	int64		tolerance_ms;
 	JsonPath   *id_path;		/* NULL: the id stands where the scheme has it */
 } WhSource;
 
 /*
  * The tenant's source, read below the executor: whoever may receive needs no privilege on the
- * table. Raises P0002 when there is none, 55000 when its secret cannot be had.
+ * table. Raises P0002 when there is none, 55000 when a secret of it cannot be had.
  */
 extern WhSource wh_source_read(const char *tenant_id, const char *name);
 

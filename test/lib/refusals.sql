@@ -43,7 +43,7 @@ CREATE FUNCTION asked(of_script text) RETURNS SETOF text LANGUAGE sql AS $$
 			rotate_secret, public_key, ping_endpoint, check_url, exponential_backoff}'::text[]),
 		('events', '{dispatch, dispatch_raw, dispatch_to_urls, add_signing_key, retire_signing_key, dispatch_status, cancel_event, cancel_delivery,
 			replay_delivery, replay_event, replay_failed, discard_dead_letter, register_event_type, retire_event_type, register_api_version}'),
-		('others', '{watch, unwatch, backfill, sign, verify, add_source, remove_source, on_event, receive, reprocess,
+		('others', '{watch, unwatch, backfill, sign, verify, add_source, rotate_source_secret, remove_source, on_event, receive, reprocess,
 			deliver_due, wait_until_idle, endpoint_stats, grant_access, revoke_access}')
 	) s(script, functions), unnest(functions) f
 	WHERE script = coalesce(of_script, script)

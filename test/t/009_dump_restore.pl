@@ -10,7 +10,7 @@ use WebhooksTest;
 
 my $node     = start_node(conf => { 'webhooks.retry_jitter' => 0, 'webhooks.retention' => '36000 days', 'webhooks.inbox_retention' => '36000 days' });
 my $receiver = start_receiver();
-my @tables   = qw(endpoints endpoint_secrets events event_secrets queue attempts dead_letters event_types inbox inbox_messages sources source_handlers);
+my @tables   = qw(endpoints endpoint_secrets events event_secrets queue attempts dead_letters event_types inbox inbox_messages sources source_secrets source_handlers);
 
 # A fingerprint of each table, over all its rows.
 sub contents
@@ -67,7 +67,7 @@ value($node, q{INSERT INTO webhooks.inbox SELECT (jsonb_populate_record(i, '{"re
 
 my $before = contents('postgres');
 my $partitions_before = partitions('postgres');
-like($before->{$_}, qr/^[1-9]/, "there are rows in $_") for qw(endpoints endpoint_secrets events event_secrets queue attempts dead_letters inbox inbox_messages sources source_handlers);
+like($before->{$_}, qr/^[1-9]/, "there are rows in $_") for qw(endpoints endpoint_secrets events event_secrets queue attempts dead_letters inbox inbox_messages sources source_secrets source_handlers);
 cmp_ok(scalar(split /\n/, $partitions_before), '>', 2, 'there are partitions');
 
 my $dump = PostgreSQL::Test::Utils::tempdir() . '/dump';
