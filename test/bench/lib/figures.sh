@@ -43,6 +43,41 @@ progress()
 	printf '%s\n' "  $*" >&2
 }
 
+# Noise
+
+QUIET_SECONDS=${BENCH_QUIET_SECONDS:-120}	# the most that is waited for it, each time
+FASTEST=0	# rounds of the fastest processor so far
+
+# Whether all processors are about as fast as any of them has been.
+is_quiet()
+{
+	local slowest fastest
+	read -r slowest fastest < <("$BENCH/speed")
+	[ "$fastest" -le "$FASTEST" ] || FASTEST=$fastest
+	[ $((slowest * 100)) -ge $((FASTEST * 85)) ]
+}
+
+wait_for_quiet()
+{
+	local deadline=$((SECONDS + QUIET_SECONDS))
+	until is_quiet; do
+		[ "$SECONDS" -lt "$deadline" ] || return 1
+		sleep 1
+	done
+}
+
+# Runs the command while nobody else uses the machine's processors, as far as can be seen before and
+# after it; otherwise once more, and then it is as it is.
+undisturbed()
+{
+	wait_for_quiet
+	"$@"
+	is_quiet && return
+	progress "disturbed, and so measured again: $*"
+	wait_for_quiet || progress "the machine is not quiet"
+	"$@"
+}
+
 # meets VALUE GOAL, where a goal is ">= N" or "<= N"
 meets()
 {

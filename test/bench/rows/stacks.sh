@@ -67,6 +67,7 @@ choose_settings()
 	local stack=$1 processes settings best=0
 	for processes in "${STACK_PROCESSES[@]}"; do
 		for settings in ${STACK_SETTINGS[$stack]}; do
+			wait_for_quiet
 			measure_stack "$stack" "$STACK_TRIAL" "$settings,$processes"
 			progress "$stack with $settings,$processes (jobs at a time, fetched at once, processes): $RATE"
 			if [ "$RATE" -gt "$best" ]; then
@@ -84,7 +85,7 @@ choose_workers()
 	local workers best=0
 	for workers in "${STACK_PROCESSES[@]}"; do
 		configure webhooks.workers "$workers"
-		measure_deliveries "$STACK_DELIVERIES" "$ENDPOINTS" "$HTTP"
+		undisturbed measure_deliveries "$STACK_DELIVERIES" "$ENDPOINTS" "$HTTP"
 		progress "the extension with $workers worker(s): $RATE"
 		if [ "$RATE" -gt "$best" ]; then
 			best=$RATE
@@ -132,10 +133,10 @@ row_stacks()
 	done
 	choose_workers
 	for ((run = 1; run <= RUNS; run++)); do
-		measure_deliveries "$STACK_DELIVERIES" "$ENDPOINTS" "$HTTP"
+		undisturbed measure_deliveries "$STACK_DELIVERIES" "$ENDPOINTS" "$HTTP"
 		OURS+=("$RATE")
 		for stack in "${STACKS[@]}"; do
-			measure_stack "$stack" "$STACK_DELIVERIES" "${STACK_CHOICE[$stack]}"
+			undisturbed measure_stack "$stack" "$STACK_DELIVERIES" "${STACK_CHOICE[$stack]}"
 			rates[$stack]+=" $RATE"
 			progress "run $run: $stack $RATE, ours ${OURS[-1]}"
 		done

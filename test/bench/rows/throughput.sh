@@ -33,10 +33,11 @@ measure_throughput()
 {
 	local name=$1 receiver=$2 goal=$3 run cpu=() loop_cpu=()
 	OURS=() THEIRS=()
+	wait_for_quiet
 	choose_loop "$receiver"
 	for ((run = 1; run <= RUNS; run++)); do
-		measure_deliveries "$DELIVERIES" "$ENDPOINTS" "$receiver"
-		run_loop "$receiver" "$DELIVERIES" "${LOOP_OPTIONS[@]}"
+		undisturbed measure_deliveries "$DELIVERIES" "$ENDPOINTS" "$receiver"
+		undisturbed run_loop "$receiver" "$DELIVERIES" "${LOOP_OPTIONS[@]}"
 		OURS+=("$RATE") THEIRS+=("$LOOP_RATE")
 		cpu+=("$CPU_US") loop_cpu+=("$LOOP_CPU_US")
 		progress "run $run: $RATE, the loop $LOOP_RATE; us of CPU $CPU_US, the loop $LOOP_CPU_US"
