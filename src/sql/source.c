@@ -212,11 +212,8 @@ name_argument(FunctionCallInfo fcinfo, int number, const char *argument, int max
 static void
 judge_secret(WhScheme scheme, const char *secret)
 {
-	WhSecretKey key;
+	WhSecretKey key = wh_secret_argument(scheme, secret);
 
-	if (secret == NULL)
-		wh_refuse("secret", "must not be NULL");
-	key = wh_secret_argument(scheme, secret);
 	explicit_bzero(&key, sizeof(key));
 }
 
@@ -253,10 +250,15 @@ Datum
 wh_sql_add_source(PG_FUNCTION_ARGS)
 {
 	char	   *name = name_argument(fcinfo, 0, "name", SOURCE_NAME_MAX);
-	char	   *secret = wh_given_text(fcinfo, 1);
+	char	   *secret = wh_required_text(fcinfo, 1, "secret");
 	WhScheme	scheme = wh_scheme_argument(PG_ARGISNULL(2) ? "" :
 											text_to_cstring(PG_GETARG_TEXT_PP(2)));
 	char	   *tenant_id = wh_tenant_named_by(fcinfo, 5);
+	WhArgument	arguments[] = {
+		wh_text_argument(tenant_id), wh_text_argument(name),
+		{TEXTOID, CStringGetTextDatum(wh_scheme_name(scheme))},
+		{INTERVALOID, PG_GETARG_DATUM(3)}, {JSONPATHOID, PG_GETARG_DATUM(4), PG_ARGISNULL(4)}
+	};
 
 	judge_secret(scheme, secret);
 	(void) wh_tolerance_argument(fcinfo, 3);
@@ -264,22 +266,14 @@ wh_sql_add_source(PG_FUNCTION_ARGS)
 		wh_refuse("id_path", "must not contain a variable");
 
 	SPI_connect();
-	{
-		WhArgument	arguments[] = {
-			wh_text_argument(tenant_id), wh_text_argument(name),
-			{TEXTOID, CStringGetTextDatum(wh_scheme_name(scheme))},
-			{INTERVALOID, PG_GETARG_DATUM(3)}, {JSONPATHOID, PG_GETARG_DATUM(4), PG_ARGISNULL(4)}
-		};
-
-		if (wh_execute("INSERT INTO webhooks.sources (tenant_id, name, scheme, tolerance, id_path)"
-					   " VALUES ($1, $2, $3, $4, $5)"
-					   " ON CONFLICT DO NOTHING", lengthof(arguments), arguments) == 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_DUPLICATE_OBJECT),
-					 errmsg("source \"%s\" exists already", name),
-					 errhint("webhooks.rotate_source_secret gives it another secret; to change "
-							 "anything else, remove it first with webhooks.remove_source.")));
-	}
+	if (wh_execute("INSERT INTO webhooks.sources (tenant_id, name, scheme, tolerance, id_path)"
+				   " VALUES ($1, $2, $3, $4, $5)"
+				   " ON CONFLICT DO NOTHING", lengthof(arguments), arguments) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("source \"%s\" exists already", name),
+				 errhint("webhooks.rotate_source_secret gives it another secret; to change "
+						 "anything else, remove it first with webhooks.remove_source.")));
 	insert_secret(tenant_id, name, secret);
 	SPI_finish();
 	PG_RETURN_VOID();
@@ -289,7 +283,7 @@ Datum
 wh_sql_rotate_source_secret(PG_FUNCTION_ARGS)
 {
 	char	   *name = name_argument(fcinfo, 0, "name", SOURCE_NAME_MAX);
-	char	   *secret = wh_given_text(fcinfo, 1);
+	char	   *secret = wh_required_text(fcinfo, 1, "secret");
 	char	   *tenant_id = wh_tenant_named_by(fcinfo, 3);
 	WhArgument	arguments[] = {
 		wh_text_argument(tenant_id), wh_text_argument(name),

@@ -45,7 +45,8 @@ run_stack()
 	IFS=, read -r jobs batch processes <<<"$4"
 	as_user env PGDATABASE=bench_stack STACK_URL="$HTTP" STACK_COUNT="$count" STACK_ENDPOINTS="$ENDPOINTS" \
 		STACK_PAYLOAD="$(payload_text)" STACK_REDIS="$REDIS" STACK_CONCURRENCY="$jobs" STACK_BATCH="$batch" \
-		STACK_PROCESSES="$processes" timeout "$WAIT_SECONDS" node "test/bench/stacks/$stack.js" "$action" >"$SCRATCH/stack.out" 2>"$SCRATCH/stack.err" ||
+		STACK_PROCESSES="$processes" \
+		timeout "$WAIT_SECONDS" node "test/bench/stacks/$stack.js" "$action" >"$SCRATCH/stack.out" 2>"$SCRATCH/stack.err" ||
 		{ tail -n 20 "$SCRATCH/stack.err"; die "$stack failed to $action"; }
 }
 
