@@ -56,10 +56,19 @@ settle()
 	END
 }
 
+# the last ones dispatched are the last ones sent: this looks at no dead row before the end
+QUEUE_HAS_ROWS='EXISTS (SELECT FROM (SELECT FROM webhooks.queue ORDER BY delivery_id DESC LIMIT 1) q)'
+
 drained()
 {
-	# the last ones dispatched are the last ones sent: this looks at no dead row before the end
-	[ "$(ask 'SELECT NOT EXISTS (SELECT FROM (SELECT FROM webhooks.queue ORDER BY delivery_id DESC LIMIT 1) q)')" = t ]
+	[ "$(ask "SELECT NOT $QUEUE_HAS_ROWS")" = t ]
+}
+
+# Prints the server's time at which the queue was found empty. The COMMIT lets go of the snapshot.
+await_empty_queue()
+{
+	ask "DO \$\$ BEGIN WHILE $QUEUE_HAS_ROWS LOOP COMMIT; PERFORM pg_sleep(0.02); COMMIT; END LOOP; END \$\$;
+		SELECT extract(epoch FROM clock_timestamp())"
 }
 
 # CPU time of a process so far, of all its threads.
@@ -68,27 +77,29 @@ cpu_ms()
 	cat "/proc/$1"/task/*/schedstat | awk '{ ns += $1 } END { printf "%.1f", ns / 1e6 }'
 }
 
-# Enables delivery until the queue is empty, and sets RATE to deliveries/s and CPU_US to the workers'
-# CPU time for each. Every delivery must be recorded as succeeded, at its first attempt.
+# Enables delivery until the queue is empty, and sets RATE to deliveries/s from the moment at which it
+# was enabled, RATE_RUNNING to those from the start of the first request, and CPU_US to the workers' CPU
+# time for each. Every delivery must be recorded as succeeded, at its first attempt.
 drain()
 {
-	local database=$1 wanted=$2 began count seconds pid cpu=0
+	local database=$1 wanted=$2 began ended count first pid cpu=0
 	open_session "$database"
 	began=$(enable)
-	WAIT_STEP=0.5 wait_until "the queue to be empty" drained	# to look takes processor time from the worker
+	ended=$(await_empty_queue)
 	close_session
 	for pid in $(worker_pids "$database"); do
 		cpu+=" + $(cpu_ms "$pid")"
 	done
 	CPU_US=$(calc 2 "($cpu) * 1000 / $wanted")
-	read -r count seconds < <(value "SELECT count(*) FILTER (WHERE outcome = 'succeeded' AND attempt = 1),
-		extract(epoch FROM max(attempted_at + duration_ms * interval '1 ms')) - $began FROM webhooks.attempts" "$database")
+	read -r count first < <(value "SELECT count(*) FILTER (WHERE outcome = 'succeeded' AND attempt = 1),
+		extract(epoch FROM min(attempted_at)) FROM webhooks.attempts" "$database")
 	disable
 	[ "$count" -eq "$wanted" ] || fail "$count deliveries of $wanted are recorded as succeeded"
-	RATE=$(calc 0 "$count / $seconds")
+	RATE=$(calc 0 "$count / ($ended - $began)")
+	RATE_RUNNING=$(calc 0 "$count / ($ended - $first)")
 }
 
-# measure_deliveries COUNT ENDPOINTS RECEIVER: sets RATE.
+# measure_deliveries COUNT ENDPOINTS RECEIVER: sets what drain sets.
 measure_deliveries()
 {
 	make_database bench "$2" "$3"

@@ -185,6 +185,14 @@ make_wal_files()
 	END
 }
 
+# What sends takes libcurl from the directory BENCH_LIBCURL, when there is one, instead of the system's.
+use_libcurl()
+{
+	[ -n "${BENCH_LIBCURL:-}" ] || return 0
+	USER_SETTINGS+=(LD_LIBRARY_PATH="$BENCH_LIBCURL")
+	as_user test -r "$BENCH_LIBCURL/libcurl.so.4" || die "BENCH_LIBCURL: $BENCH_LIBCURL/libcurl.so.4 cannot be read"
+}
+
 start_server()
 {
 	as_user initdb -D "$SCRATCH/data" -A trust -N -U bench --no-locale --encoding=UTF8 >"$SCRATCH/initdb.log" 2>&1 ||
@@ -202,6 +210,7 @@ start_server()
 		END
 	} >>"$SCRATCH/data/postgresql.conf"
 	USER_SETTINGS=(PGHOST="$SCRATCH/tmp" PGUSER=bench PGOPTIONS="-c client_min_messages=warning")
+	use_libcurl
 	reserve_huge_pages
 	as_user pg_ctl start -w -D "$SCRATCH/data" -l "$SCRATCH/server.log" >/dev/null || fail "the server did not start"
 	make_wal_files
@@ -229,7 +238,7 @@ ask()
 {
 	local answer
 	printf '%s;\n' "$1" >&"${SESSION[1]}"
-	read -r -t 60 answer <&"${SESSION[0]}" || fail "no answer to: $1"
+	read -r -t "$WAIT_SECONDS" answer <&"${SESSION[0]}" || fail "no answer to: $1"
 	printf '%s\n' "$answer"
 }
 

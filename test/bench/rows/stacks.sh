@@ -87,9 +87,9 @@ choose_workers()
 	for workers in "${STACK_PROCESSES[@]}"; do
 		configure webhooks.workers "$workers"
 		undisturbed measure_deliveries "$STACK_DELIVERIES" "$ENDPOINTS" "$HTTP"
-		progress "the extension with $workers worker(s): $RATE"
-		if [ "$RATE" -gt "$best" ]; then
-			best=$RATE
+		progress "the extension with $workers worker(s): $RATE_RUNNING"
+		if [ "$RATE_RUNNING" -gt "$best" ]; then
+			best=$RATE_RUNNING
 			WORKERS=$workers
 		fi
 	done
@@ -135,7 +135,7 @@ row_stacks()
 	choose_workers
 	for ((run = 1; run <= RUNS; run++)); do
 		undisturbed measure_deliveries "$STACK_DELIVERIES" "$ENDPOINTS" "$HTTP"
-		OURS+=("$RATE")
+		OURS+=("$RATE_RUNNING")
 		for stack in "${STACKS[@]}"; do
 			undisturbed measure_stack "$stack" "$STACK_DELIVERIES" "${STACK_CHOICE[$stack]}"
 			rates[$stack]+=" $RATE"

@@ -38,9 +38,9 @@ measure_throughput()
 	for ((run = 1; run <= RUNS; run++)); do
 		undisturbed measure_deliveries "$DELIVERIES" "$ENDPOINTS" "$receiver"
 		undisturbed run_loop "$receiver" "$DELIVERIES" "${LOOP_OPTIONS[@]}"
-		OURS+=("$RATE") THEIRS+=("$LOOP_RATE")
+		OURS+=("$RATE_RUNNING") THEIRS+=("$LOOP_RATE")
 		cpu+=("$CPU_US") loop_cpu+=("$LOOP_CPU_US")
-		progress "run $run: $RATE, the loop $LOOP_RATE; us of CPU $CPU_US, the loop $LOOP_CPU_US"
+		progress "run $run: $RATE_RUNNING, the loop $LOOP_RATE; us of CPU $CPU_US, the loop $LOOP_CPU_US"
 	done
 	add_ratio "$name" "deliveries/s" "requests/s of a libcurl loop" "$goal"
 	OURS=("${cpu[@]}") THEIRS=("${loop_cpu[@]}")

@@ -1,5 +1,6 @@
 // What the stacks share: the events, the signed request by undici, and the table of attempts.
-// "enqueue" fills a stack's queue; "drain" empties it with some Node processes and prints deliveries/s.
+// "enqueue" fills a stack's queue; "drain" empties it with some Node processes and prints deliveries/s,
+// from the start of the first request until the last delivery has ended.
 
 import { fork } from 'node:child_process';
 import { createHmac, randomBytes, randomUUID } from 'node:crypto';
@@ -51,10 +52,13 @@ function request(options) {
 	});
 }
 
+let firstAt;	// when this process began its first request, in ms since the epoch
+
 // Sends the event and returns what is to be recorded of the attempt.
 export async function deliver(event) {
 	const { path, key } = endpoints[event.endpoint];
 	const attemptedAt = new Date();
+	firstAt ??= attemptedAt.getTime();
 	const began = performance.now();
 	const timestamp = String(Math.floor(attemptedAt / 1000));
 	const body = JSON.stringify({ type: `bench.e${event.endpoint}`, timestamp: event.occurredAt, data: event.payload });
@@ -97,7 +101,7 @@ async function drainForParent(drain) {
 	process.send({ ready: true });
 	await once(process, 'message');
 	setInterval(() => {
-		if (ended > 0) process.send({ ended });
+		if (ended > 0) process.send({ ended, firstAt });
 		ended = 0;
 	}, 20);
 	await drain((n) => { ended += n; });
@@ -106,19 +110,20 @@ async function drainForParent(drain) {
 async function drainInProcesses() {
 	const children = Array.from({ length: settings.processes }, () => fork(process.argv[1], ['drain for parent']));
 	let left = settings.count;
+	let began = Infinity;
 	await Promise.all(children.map((child) => once(child, 'message')));
-	const began = performance.now();
 	await new Promise((resolve, reject) => {
 		for (const child of children) {
-			child.on('message', ({ ended }) => {
+			child.on('message', ({ ended, firstAt }) => {
 				left -= ended;
+				began = Math.min(began, firstAt);
 				if (left <= 0) resolve();
 			});
 			child.on('exit', (status) => reject(new Error(`a process ended with status ${status}`)));
 			child.send('begin');
 		}
 	});
-	console.log(Math.round(settings.count / ((performance.now() - began) / 1000)));
+	console.log(Math.round(settings.count / ((Date.now() - began) / 1000)));
 	for (const child of children) child.kill();
 }
 
