@@ -16,12 +16,6 @@
 #include "worker/exchange.h"
 #include "worker/proxy.h"
 
-/*
- * libcurl looks names up in threads, and leaves a thread to itself when its request has timed out.
- * More of them than this are a dead resolver's.
- */
-#define THREADS_MAX 256
-
 #define SENDS_MAX 5				/* of a request that the receiver refuses unseen */
 #define BODY_KEPT (16 * 1024)	/* room for an answer that a spare exchange keeps */
 
@@ -107,7 +101,7 @@ on_look_up(void *resolver, void *reserved, void *arg)
 	struct stat tasks;
 
 	/* this directory's links are ".", ".." and one for each thread */
-	if (stat("/proc/self/task", &tasks) != 0 || tasks.st_nlink <= THREADS_MAX + 2)
+	if (stat("/proc/self/task", &tasks) != 0 || tasks.st_nlink <= WH_RESOLVER_THREADS_MAX + 2)
 		return 0;
 	x->starved = true;
 	strlcpy(x->reason, "too many look-ups of names are without an answer", sizeof(x->reason));
@@ -441,11 +435,15 @@ wh_exchange_clear(WhExchange *x)
 	}
 }
 
-/* A stream that a GOAWAY does not cover ends so. */
+/*
+ * A stream that a GOAWAY does not cover ends so. From libcurl 8 on a connection that ends without an
+ * answer does, too, and nothing tells them apart: then it is an attempt that failed.
+ */
 bool
 wh_exchange_may_repeat(const WhExchange *x, CURLcode code)
 {
-	return code == CURLE_HTTP2 && may_send_again(x) && x->headers_len == 0 && x->sends < SENDS_MAX;
+	return code == CURLE_HTTP2 && curl_version_info(CURLVERSION_NOW)->version_num < 0x080000 &&
+		may_send_again(x) && x->headers_len == 0 && x->sends < SENDS_MAX;
 }
 
 CURLcode
@@ -505,6 +503,14 @@ classify_failure(const WhExchange *x, CURLcode code)
 	}
 }
 
+/* Over HTTP/2, libcurl 8 has no words for the connection's end. */
+static bool
+is_unanswered(const WhExchange *x, CURLcode code)
+{
+	return x->unanswered ||
+		(code == CURLE_HTTP2 && x->headers_len == 0 && x->libcurl_error[0] == '\0');
+}
+
 static void
 describe_failure(WhExchange *x, CURLcode code)
 {
@@ -516,7 +522,7 @@ describe_failure(WhExchange *x, CURLcode code)
 		strlcpy(request->error, x->reason, sizeof(request->error));
 		return;
 	}
-	if (x->unanswered)
+	if (is_unanswered(x, code))
 	{
 		request->answer.error_class = WH_ERROR_CONNECT;
 		strlcpy(request->error, "the connection was closed without an answer",

@@ -173,6 +173,11 @@ open_pool(WhSockets *s)
 	curl_multi_setopt(pool->multi, CURLMOPT_SOCKETDATA, pool);
 	curl_multi_setopt(pool->multi, CURLMOPT_TIMERFUNCTION, on_timer);
 	curl_multi_setopt(pool->multi, CURLMOPT_TIMERDATA, pool);
+#if LIBCURL_VERSION_NUM >= 0x081400
+	/* threads that look up names are the multi handle's, and a dead resolver must not use them up */
+	curl_multi_setopt(pool->multi, CURLMOPT_RESOLVE_THREADS_MAX, (long) WH_RESOLVER_THREADS_MAX);
+	curl_multi_setopt(pool->multi, CURLMOPT_QUICK_EXIT, 1L);
+#endif
 	apply_capacity(pool);
 	dlist_push_head(&s->pools, &pool->node);
 	return true;

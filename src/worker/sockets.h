@@ -16,6 +16,12 @@
 
 #include <curl/curl.h>
 
+/*
+ * libcurl looks names up in threads, and leaves a thread to itself when its request has timed out.
+ * More of them than this are a dead resolver's.
+ */
+#define WH_RESOLVER_THREADS_MAX 256
+
 typedef struct WhSockets WhSockets;
 typedef struct WhPool WhPool;
 
