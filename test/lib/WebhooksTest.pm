@@ -25,7 +25,7 @@ our @EXPORT = qw(
   start_node start_receiver start_tls_server wait_until change_settings
   rows value register_endpoint dispatch worker_pids queue_is_empty wait_for_state log_lines crashes
   sign_v1 verify_signature
-  make_test_ca
+  make_test_ca libcurl_major
 );
 
 use constant {
@@ -252,6 +252,13 @@ sub start_tls_server
 	push @receivers, bless { pid => $pid }, 'WebhooksTest::Receiver';
 	wait_until(sub { IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port) }, 'openssl s_server');
 	return "https://127.0.0.1:$port/";
+}
+
+# Of the libcurl that the extension is built with: some of what a test expects is libcurl's own
+sub libcurl_major
+{
+	my ($major) = `pkg-config --modversion libcurl` =~ /^(\d+)/ or die 'pkg-config does not know libcurl';
+	return $major;
 }
 
 # Certificates

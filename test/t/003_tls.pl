@@ -94,7 +94,16 @@ for my $kind (qw(wrong_name expired self_signed))
 	my $number = $requests[0]{connection};
 	ok(!$requests[0]{tls_resumed}, 'the first connection makes a TLS session');
 	cmp_ok(scalar keys %first, '>=', 5, 'ten requests at once take several connections');
-	is(scalar(grep { !$first{$_}{tls_resumed} } grep { $_ != $number } keys %first), 0, 'which all resume it');
+	my $later   = grep { $_ != $number } keys %first;
+	my $resumed = grep { $_ != $number && $first{$_}{tls_resumed} } keys %first;
+	if (libcurl_major() < 8)
+	{
+		is($resumed, $later, 'which all resume it');
+	}
+	else	# a ticket is used once: RFC 8446, C.4
+	{
+		cmp_ok($resumed, '>=', 1, 'which resume it as far as there are tickets');
+	}
 }
 
 # Kept connections that the receiver has closed cost no attempt
