@@ -56,19 +56,17 @@ settle()
 	END
 }
 
-# the last ones dispatched are the last ones sent: this looks at no dead row before the end
-QUEUE_HAS_ROWS='EXISTS (SELECT FROM (SELECT FROM webhooks.queue ORDER BY delivery_id DESC LIMIT 1) q)'
-
-drained()
-{
-	[ "$(ask "SELECT NOT $QUEUE_HAS_ROWS")" = t ]
-}
-
-# Prints the server's time at which the queue was found empty. The COMMIT lets go of the snapshot.
+# Prints the server's time at which the queue was found empty. The last ones dispatched are the last ones
+# sent: this looks at no dead row before the end. The COMMIT lets go of the snapshot.
 await_empty_queue()
 {
-	ask "DO \$\$ BEGIN WHILE $QUEUE_HAS_ROWS LOOP COMMIT; PERFORM pg_sleep(0.02); COMMIT; END LOOP; END \$\$;
-		SELECT extract(epoch FROM clock_timestamp())"
+	ask "DO \$\$ BEGIN
+		WHILE EXISTS (SELECT FROM (SELECT FROM webhooks.queue ORDER BY delivery_id DESC LIMIT 1) q) LOOP
+			PERFORM pg_sleep(0.02);
+			COMMIT;
+		END LOOP;
+	END \$\$;
+	SELECT extract(epoch FROM clock_timestamp())"
 }
 
 # CPU time of a process so far, of all its threads.

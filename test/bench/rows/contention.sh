@@ -50,7 +50,7 @@ row_contention()
 	pgbench_run bench "$(contention_script)" -c "$CONTENTION_SESSIONS" -j 2 -R "$CONTENTION_RATE" -T "$CONTENTION_SECONDS"
 	sent=$(sed -n 's/^number of transactions actually processed: \([0-9]*\).*/\1/p' "$SCRATCH/pgbench.out")
 	open_session bench
-	WAIT_SECONDS=30 wait_until "the queue to be empty" drained
+	WAIT_SECONDS=30 await_empty_queue >/dev/null
 	close_session
 	disable
 	configure webhooks.workers 1
