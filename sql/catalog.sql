@@ -29,14 +29,14 @@ SELECT name, description, retired_at FROM webhooks.event_types WHERE name = 'ord
 CREATE PROCEDURE app.procedure(event_type text, payload jsonb) LANGUAGE sql AS 'SELECT 1';
 CREATE FUNCTION app.one(payload jsonb) RETURNS boolean LANGUAGE sql RETURN true;
 CREATE FUNCTION app.swapped(payload jsonb, event_type text) RETURNS boolean LANGUAGE sql RETURN true;
-CREATE FUNCTION app.json(event_type text, payload json) RETURNS boolean LANGUAGE sql RETURN true;
+CREATE FUNCTION app.plain_json(event_type text, payload json) RETURNS boolean LANGUAGE sql RETURN true;
 CREATE FUNCTION app.number(event_type text, payload jsonb) RETURNS integer LANGUAGE sql RETURN 1;
 CREATE FUNCTION app.many(event_type text, payload jsonb) RETURNS SETOF boolean LANGUAGE sql AS 'SELECT true';
 CREATE FUNCTION pg_temp.temporary(event_type text, payload jsonb) RETURNS boolean LANGUAGE sql RETURN true;
 SELECT c, regexp_replace(tried('SELECT webhooks.register_event_type(' || c || ')'), 'pg_temp_[0-9]+', 'pg_temp_N') FROM unnest(ARRAY[
 	'NULL', $$''$$, $$'a b'$$, $$'order.*'$$, $$'webhooks.ping'$$,
 	$$'x', validator => 'app.procedure(text,jsonb)'$$, $$'x', validator => 'app.one(jsonb)'$$, $$'x', validator => 'app.swapped(jsonb,text)'$$,
-	$$'x', validator => 'app.json(text,json)'$$, $$'x', validator => 'app.number(text,jsonb)'$$, $$'x', validator => 'app.many(text,jsonb)'$$,
+	$$'x', validator => 'app.plain_json(text,json)'$$, $$'x', validator => 'app.number(text,jsonb)'$$, $$'x', validator => 'app.many(text,jsonb)'$$,
 	$$'x', validator => 'pg_temp.temporary(text,jsonb)'$$, $$'x', validator => 4294967295$$
 ]) c;
 SELECT tried('SELECT webhooks.retire_event_type(NULL)'), tried('SELECT webhooks.retire_event_type(''unknown'')');

@@ -114,7 +114,9 @@ CREATE ROLE regress_webhooks_manager;
 GRANT USAGE ON SCHEMA webhooks TO regress_webhooks_manager;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA webhooks TO regress_webhooks_manager;
 SET SESSION AUTHORIZATION regress_webhooks_manager;
+\set VERBOSITY sqlstate
 SHOW webhooks.secret_key_file;
+\set VERBOSITY default
 SELECT webhooks.register_endpoint('https://example.com/failing');
 RESET SESSION AUTHORIZATION;
 DROP OWNED BY regress_webhooks_manager;

@@ -14,6 +14,7 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_am.h"
+#include "compat.h"
 #include "executor/executor.h"
 #include "nodes/parsenodes.h"
 #include "tables.h"
@@ -177,7 +178,7 @@ open_executor(WhInserter *inserter)
 	entry->relkind = inserter->rel->rd_rel->relkind;
 	entry->rellockmode = RowExclusiveLock;
 	inserter->estate = CreateExecutorState();
-	ExecInitRangeTable(inserter->estate, list_make1(entry));
+	wh_init_range_table(inserter->estate, entry);
 	inserter->target = makeNode(ResultRelInfo);
 	InitResultRelInfo(inserter->target, inserter->rel, 1, NULL, 0);
 	if (!inserter->plan.plain)
@@ -250,8 +251,7 @@ wh_inserter_flush(WhInserter *inserter)
 		insert_entries(inserter, i);
 	for (int i = 0; i < inserter->count && !inserter->plan.plain; i++)
 	{
-		(void) ExecInsertIndexTuples(inserter->target, inserter->slots[i], inserter->estate,
-									 false, false, NULL, NIL);
+		wh_insert_index_entries(inserter->target, inserter->slots[i], inserter->estate);
 		ResetPerTupleExprContext(inserter->estate);
 	}
 	inserter->count = 0;

@@ -3,13 +3,14 @@
  * are set, so that nothing that reads a setting has to doubt it.
  *
  * Check hooks also run in the postmaster, where an ERROR would end the server: they report through
- * GUC_check_errdetail and allocate with malloc, as guc.c wants of what it frees itself.
+ * GUC_check_errdetail and allocate what guc.c frees itself as it does.
  */
 #include "postgres.h"
 
 #include <ctype.h>
 #include <math.h>
 
+#include "compat.h"
 #include "datatype/timestamp.h"
 #include "setting_values.h"
 #include "settings.h"
@@ -115,7 +116,7 @@ take_wait(const char *item, void *state)
 static bool
 check_retry_schedule(char **newval, void **extra, GucSource source)
 {
-	WhRetrySchedule *schedule = calloc(1, sizeof(WhRetrySchedule));
+	WhRetrySchedule *schedule = wh_setting_alloc(sizeof(WhRetrySchedule));
 	char		bad[64];
 
 	if (schedule == NULL)
@@ -125,7 +126,7 @@ check_retry_schedule(char **newval, void **extra, GucSource source)
 		GUC_check_errdetail("\"%s\" is not a wait between 0 and 366 days, or one too many: "
 							"at most %d are allowed.",
 							bad, WH_RETRY_WAITS_MAX);
-		free(schedule);
+		wh_setting_free(schedule);
 		return false;
 	}
 	*extra = schedule;
@@ -141,14 +142,14 @@ assign_retry_schedule(const char *newval, void *extra)
 static bool
 check_retry_on(char **newval, void **extra, GucSource source)
 {
-	WhStatusSet *set = calloc(1, sizeof(WhStatusSet));
+	WhStatusSet *set = wh_setting_alloc(sizeof(WhStatusSet));
 
 	if (set == NULL)
 		return false;
 	if (!wh_status_set_parse(*newval, set))
 	{
 		GUC_check_errdetail("A list of statuses such as \"408,425,429,5xx\", or \"*\", is wanted.");
-		free(set);
+		wh_setting_free(set);
 		return false;
 	}
 	*extra = set;
@@ -178,13 +179,13 @@ check_networks(char **newval, void **extra, GucSource source)
 
 	for (const char *c = *newval; *c; c++)
 		items += *c == ',';
-	list = calloc(1, offsetof(NetworkList, networks) + items * sizeof(WhNetwork));
+	list = wh_setting_alloc(offsetof(NetworkList, networks) + items * sizeof(WhNetwork));
 	if (list == NULL)
 		return false;
 	if (!each_item(*newval, take_network, list, bad))
 	{
 		GUC_check_errdetail("\"%s\" is not a network such as \"10.0.0.0/8\" or \"fd00::/8\".", bad);
-		free(list);
+		wh_setting_free(list);
 		return false;
 	}
 	*extra = list;
@@ -220,7 +221,7 @@ take_port(const char *item, void *state)
 static bool
 check_ports(char **newval, void **extra, GucSource source)
 {
-	PortList *list = calloc(1, sizeof(PortList));
+	PortList *list = wh_setting_alloc(sizeof(PortList));
 	char		bad[64];
 
 	if (list == NULL)
@@ -230,7 +231,7 @@ check_ports(char **newval, void **extra, GucSource source)
 		GUC_check_errdetail("\"%s\" is not a port between 1 and 65535, or one too many: "
 							"at most %d are allowed.",
 							bad, PORTS_MAX);
-		free(list);
+		wh_setting_free(list);
 		return false;
 	}
 	*extra = list;
@@ -261,14 +262,14 @@ check_proxy(char **newval, void **extra, GucSource source)
 static bool
 check_interval(char **newval, void **extra, GucSource source)
 {
-	int64	   *ms = malloc(sizeof(int64));
+	int64	   *ms = wh_setting_alloc(sizeof(int64));
 
 	if (ms == NULL)
 		return false;
 	if (!parse_interval_ms(*newval, ms) || *ms < 0)
 	{
 		GUC_check_errdetail("An interval between 0 and 36500 days such as \"30 days\" is wanted.");
-		free(ms);
+		wh_setting_free(ms);
 		return false;
 	}
 	*extra = ms;

@@ -4,10 +4,10 @@
  */
 #include "postgres.h"
 
+#include "compat.h"
 #include "setting_values.h"
 #include "settings.h"
 #include "utils/guc.h"
-#include "utils/guc_tables.h"
 
 bool		wh_enabled = true;
 int			wh_workers = 1;
@@ -215,15 +215,12 @@ keep_proxy_from_log(void)
 	emit_log_hook = hide_proxy;
 }
 
-static const struct config_generic *
-find_tenant_setting(void)
+static bool
+tenant_is_set_by_client(void)
 {
-	struct config_generic **settings = get_guc_variables();
+	const struct config_generic *setting = wh_find_setting("webhooks.tenant_id");
 
-	for (int i = 0; i < GetNumConfigOptions(); i++)
-		if (strcmp(settings[i]->name, "webhooks.tenant_id") == 0)
-			return settings[i];
-	return NULL;
+	return setting && setting->reset_source == PGC_S_CLIENT;
 }
 
 /*
@@ -234,8 +231,7 @@ find_tenant_setting(void)
 void
 wh_settings_define(void)
 {
-	const struct config_generic *before = find_tenant_setting();
-	bool		tenant_by_client = before && before->reset_source == PGC_S_CLIENT;
+	bool		tenant_by_client = tenant_is_set_by_client();
 
 	define_delivery_settings();
 	define_safety_settings();
@@ -244,7 +240,7 @@ wh_settings_define(void)
 	define_health_settings();
 	keep_proxy_from_log();
 	MarkGUCPrefixReserved("webhooks");
-	if (tenant_by_client && find_tenant_setting()->reset_source != PGC_S_CLIENT)
+	if (tenant_by_client && !tenant_is_set_by_client())
 		ereport(FATAL,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied to set parameter \"webhooks.tenant_id\"")));

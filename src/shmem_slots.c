@@ -9,6 +9,7 @@
 
 #include <signal.h>
 
+#include "compat.h"
 #include "miscadmin.h"
 #include "shmem_state.h"
 #include "storage/ipc.h"
@@ -133,7 +134,7 @@ wh_launcher_attach(void)
 {
 	LWLockAcquire(wh_shared->lock, LW_EXCLUSIVE);
 	wh_shared->launcher_pid = MyProcPid;
-	wh_shared->launcher_pgprocno = MyProc->pgprocno;
+	wh_shared->launcher_pgprocno = wh_my_proc_number();
 	LWLockRelease(wh_shared->lock);
 	before_shmem_exit(detach_launcher, 0);
 
@@ -205,7 +206,7 @@ attach(int slot, WhSlotState expected)
 	{
 		s->state = WH_SLOT_RUNNING;
 		s->pid = MyProcPid;
-		s->pgprocno = MyProc->pgprocno;
+		s->pgprocno = wh_my_proc_number();
 		s->started_at = GetCurrentTimestamp();
 		s->counts = (WhCounts) {0};
 		s->last_error_at = 0;

@@ -9,10 +9,10 @@
 #include "postgres.h"
 
 #include "common/hashfn.h"
+#include "compat.h"
 #include "miscadmin.h"
 #include "sql/order.h"
 #include "storage/lock.h"
-#include "storage/proc.h"
 
 #define LOCKS_MAX 200			/* of single orders, in one transaction */
 
@@ -45,9 +45,9 @@ lock_one(uint64 tenant, LockSpace space, uint64 hash, bool wait)
 	static LocalTransactionId transaction = InvalidLocalTransactionId;
 	static int	count = 0;
 
-	if (transaction != MyProc->lxid)
+	if (transaction != wh_my_local_transaction())
 		count = 0;
-	transaction = MyProc->lxid;
+	transaction = wh_my_local_transaction();
 
 	if (count >= LOCKS_MAX)
 		return lock(TENANT_SPACE, tenant, ExclusiveLock, wait) != LOCKACQUIRE_NOT_AVAIL;
@@ -146,9 +146,9 @@ wh_lock_target(const pg_uuid_t *endpoint_id)
 	static LocalTransactionId transaction = InvalidLocalTransactionId;
 	static int	count = 0;
 
-	if (transaction != MyProc->lxid)
+	if (transaction != wh_my_local_transaction())
 		count = 0;
-	transaction = MyProc->lxid;
+	transaction = wh_my_local_transaction();
 
 	if (count >= LOCKS_MAX)
 		(void) lock(ALL_TARGETS_SPACE, 0, ShareLock, true);

@@ -12,6 +12,7 @@
 #include "access/xact.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
+#include "compat.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -329,7 +330,7 @@ call_handler(const char *handler, const Message *message)
 	LOCAL_FCINFO(call, 3);
 	FmgrInfo	info;
 
-	if (pg_proc_aclcheck(function, GetUserId(), ACL_EXECUTE) != ACLCHECK_OK)
+	if (wh_may_execute(function, GetUserId()) != ACLCHECK_OK)
 		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FUNCTION, get_func_name(function));
 	fmgr_info(function, &info);
 	if (info.fn_strict)

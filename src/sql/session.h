@@ -25,13 +25,13 @@ extern char *wh_tenant_named(const char *tenant_id);
 extern char *wh_tenant_named_by(FunctionCallInfo fcinfo, int number);
 
 /* Raises 22023: "<argument> <rule>". */
-extern void wh_refuse(const char *argument, const char *rule) pg_attribute_noreturn();
+extern _Noreturn void wh_refuse(const char *argument, const char *rule);
 
 /* Raises P0002: "<what> <id> does not exist". */
-extern void wh_refuse_unknown(const char *what, const pg_uuid_t *id) pg_attribute_noreturn();
+extern _Noreturn void wh_refuse_unknown(const char *what, const pg_uuid_t *id);
 
 /* The same of what has a name: "<what> "<name>" does not exist". */
-extern void wh_refuse_unknown_name(const char *what, const char *name) pg_attribute_noreturn();
+extern _Noreturn void wh_refuse_unknown_name(const char *what, const char *name);
 
 /* The text argument; NULL when it is. */
 extern char *wh_given_text(FunctionCallInfo fcinfo, int number);

@@ -10,6 +10,7 @@
 #include "catalog/pg_collation.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
+#include "compat.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "nodes/value.h"
@@ -18,7 +19,6 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
-#include "utils/regproc.h"
 #include "utils/syscache.h"
 
 typedef struct UserFunction
@@ -69,7 +69,7 @@ find_fault(WhUserFunctionKind kind, Form_pg_proc proc)
 static void
 check_may_execute(Oid function, const char *name)
 {
-	AclResult	result = pg_proc_aclcheck(function, GetUserId(), ACL_EXECUTE);
+	AclResult	result = wh_may_execute(function, GetUserId());
 
 	if (result != ACLCHECK_OK)
 		aclcheck_error(result, OBJECT_FUNCTION, name);
@@ -109,7 +109,7 @@ static HeapTuple
 find_procedure(const char *name)
 {
 	Oid			types[] = {TEXTOID, JSONBOID};
-	List	   *parts = stringToQualifiedNameList(name);
+	List	   *parts = wh_string_to_qualified_names(name);
 	Oid			namespace = list_length(parts) == 2 ?
 		get_namespace_oid(strVal(linitial(parts)), true) : InvalidOid;
 

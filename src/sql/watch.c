@@ -13,6 +13,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "catalog/namespace.h"
+#include "compat.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "sql/change.h"
@@ -49,10 +50,7 @@ static const struct
 
 /* ---- the table ---- */
 
-static void refuse_relation(Oid relid, const char *rule,
-							const char *detail) pg_attribute_noreturn();
-
-static void
+static _Noreturn void
 refuse_relation(Oid relid, const char *rule, const char *detail)
 {
 	ereport(ERROR,
@@ -71,7 +69,7 @@ relation_argument(FunctionCallInfo fcinfo)
 		wh_refuse("relation", "must not be NULL");
 	if (get_rel_name(relid) == NULL)
 		wh_refuse("relation", "must be a table");
-	if (!pg_class_ownercheck(relid, GetUserId()))
+	if (!wh_owns_relation(relid, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(get_rel_relkind(relid)),
 					   get_rel_name(relid));
 

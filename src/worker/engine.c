@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "compat.h"
 #include "miscadmin.h"
 #include "open_breakers.h"
 #include "pgstat.h"
@@ -320,7 +321,7 @@ wh_engine_create(MemoryContext parent, WhEngineOptions options)
 						"not %d",
 						wh_sender_capacity(e->sender), wh_max_in_flight),
 				 errhint("Raise it (ulimit -n, LimitNOFILE), or lower webhooks.max_in_flight.")));
-	e->wait_set = CreateWaitEventSet(context, 3);
+	e->wait_set = wh_create_wait_event_set(context, 3);
 	AddWaitEventToSet(e->wait_set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
 	AddWaitEventToSet(e->wait_set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
 	AddWaitEventToSet(e->wait_set, WL_SOCKET_READABLE, wh_sender_descriptor(e->sender),

@@ -7,6 +7,7 @@
 #include "access/subtrans.h"
 #include "access/table.h"
 #include "access/tableam.h"
+#include "compat.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "worker/reader.h"
@@ -18,7 +19,7 @@ wh_reader_open(Relation rel, Oid index, int keys)
 
 	reader->rel = rel;
 	reader->index = index_open(index, AccessShareLock);
-	reader->scan = index_beginscan(rel, reader->index, GetActiveSnapshot(), keys, 0);
+	reader->scan = wh_begin_index_scan(rel, reader->index, GetActiveSnapshot(), keys);
 	reader->slot = table_slot_create(rel, NULL);
 	return reader;
 }

@@ -12,6 +12,7 @@
 #include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
+#include "compat.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "shmem.h"
@@ -61,7 +62,7 @@ if_owner(const char *name)
 {
 	Oid			database = get_database_oid(name, true);
 
-	return OidIsValid(database) && pg_database_ownercheck(database, GetUserId()) ?
+	return OidIsValid(database) && wh_owns_database(database, GetUserId()) ?
 		database : InvalidOid;
 }
 
@@ -82,7 +83,7 @@ if_may_copy(CreatedbStmt *stmt)
 	database = get_database_oid(name, true);
 	if (!OidIsValid(database) || !may_create_databases())
 		return InvalidOid;
-	return is_template(database) || pg_database_ownercheck(database, GetUserId()) ?
+	return is_template(database) || wh_owns_database(database, GetUserId()) ?
 		database : InvalidOid;
 }
 

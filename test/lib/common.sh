@@ -2,7 +2,13 @@
 # and an end that leaves no process and no file. To be sourced by bash, with $ROOT set to the tree.
 # shellcheck shell=bash
 
-PG_MAJOR=15
+# Debian's own PostgreSQL, unless the environment says another.
+# shellcheck disable=SC1091
+case $(. /etc/os-release && echo "${VERSION_ID:-}") in
+	12) PG_MAJOR=${PG_MAJOR:-15} ;;
+	13) PG_MAJOR=${PG_MAJOR:-17} ;;
+	*) PG_MAJOR=${PG_MAJOR:-18} ;;
+esac
 PACKAGES="build-essential pkg-config postgresql-$PG_MAJOR postgresql-server-dev-$PG_MAJOR
 	libcurl4-openssl-dev libssl-dev libipc-run-perl python3 python3-h2 python3-jsonschema openssl ca-certificates"
 

@@ -20,7 +20,7 @@ CREATE FUNCTION statement(of_call text, of_argument text, of_value text) RETURNS
 $$;
 
 -- Each refusal of the calls named, and before them whether the call is taken without a fault. libcurl's words for what
--- is malformed change between its versions.
+-- is malformed change between its versions, and the number of a schema for temporary things between PostgreSQL's.
 CREATE FUNCTION refusals(VARIADIC calls text[]) RETURNS SETOF text LANGUAGE plpgsql AS $$
 DECLARE
 	c text;
@@ -30,7 +30,7 @@ BEGIN
 		RETURN NEXT c || ': ' || tried(statement(c, NULL, NULL), false);
 		FOR r IN SELECT * FROM refused WHERE call = c ORDER BY n LOOP
 			RETURN NEXT format('  %s => %s -> %s', r.argument, r.value,
-				regexp_replace(tried(statement(c, r.argument, r.value), false), '(is malformed: )[A-Z].*', '\1…'));
+				regexp_replace(tried(statement(c, r.argument, r.value), false), '(is malformed: )[A-Z].*|(pg_temp_)[0-9]+', '\1\2…'));
 		END LOOP;
 	END LOOP;
 END
