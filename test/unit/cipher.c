@@ -102,8 +102,8 @@ test_vectors(void)
 	}
 }
 
-static const unsigned char key_a[WH_CIPHER_KEY_BYTES] = "key A, which has its 32 bytes...";
-static const unsigned char key_b[WH_CIPHER_KEY_BYTES] = "key B, which has its 32 bytes...";
+static const unsigned char key_a[] = "key A, which has its 32 bytes...";
+static const unsigned char key_b[] = "key B, which has its 32 bytes...";
 static const unsigned char nonce_a[WH_CIPHER_NONCE_BYTES] = "nonce A....";
 static const unsigned char nonce_b[WH_CIPHER_NONCE_BYTES] = "nonce B....";
 

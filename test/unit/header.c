@@ -121,7 +121,7 @@ static void
 test_values(void)
 {
 	char		longest[WH_HEADER_VALUE_MAX + 1];
-	char		around[3] = "a?b";
+	char		around[] = "a?b";
 	size_t		refused = 0;
 
 	is_number(check(wh_header_check_value, "", 0), WH_HEADER_OK, "a value may be empty");
