@@ -153,7 +153,8 @@ user_command()
 	# The shell ignores SIGINT and SIGQUIT in what it starts in the background; PostgreSQL needs them.
 	COMMAND+=(env -i --default-signal=INT,QUIT HOME="$SCRATCH" TMPDIR="$SCRATCH/tmp" PATH="$BINDIR:$CLEAN_PATH"
 		USER="${RUN_AS:-$(id -un)}" LOGNAME="${RUN_AS:-$(id -un)}" LC_ALL=C.UTF-8 LANG=C.UTF-8
-		PG_CONFIG="$PG_CONFIG" TESTDIR="$SCRATCH" "${USER_SETTINGS[@]}" "$@")
+		PG_CONFIG="$PG_CONFIG" TESTDIR="$SCRATCH" TESTDATADIR="$SCRATCH/tmp_check"
+		TESTLOGDIR="$SCRATCH/tmp_check/log" "${USER_SETTINGS[@]}" "$@")
 }
 
 as_user()
