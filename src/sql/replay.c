@@ -69,7 +69,6 @@ wh_sql_replay_delivery(PG_FUNCTION_ARGS)
 			{UUIDOID, UUIDPGetDatum(&endpoint_id)}
 		};
 
-		wh_execute("DELETE FROM webhooks.dead_letters WHERE delivery_id = $1", 1, arguments);
 		wh_execute("INSERT INTO webhooks.queue"
 				   " (delivery_id, event_id, endpoint_id, due_at, attempts, lane)"
 				   " SELECT $1, $2, $3, clock_timestamp(), 0,"
@@ -77,6 +76,8 @@ wh_sql_replay_delivery(PG_FUNCTION_ARGS)
 				   " FROM webhooks.events ev, webhooks.endpoints ep"
 				   " WHERE ev.event_id = $2 AND ep.endpoint_id = $3"
 				   START_ANEW, 3, arguments);
+		/* afterwards: it may have become one while its row was waited for */
+		wh_execute("DELETE FROM webhooks.dead_letters WHERE delivery_id = $1", 1, arguments);
 	}
 	SPI_finish();
 	wh_wake_endpoint(&target.wake);
@@ -116,10 +117,7 @@ wh_sql_replay_event(PG_FUNCTION_ARGS)
 					   " ), locked AS MATERIALIZED ("
 					   "  SELECT ep.endpoint_id, ep.ordering, m.delivery_id"
 					   "  FROM webhooks.endpoints ep JOIN made m ON m.endpoint_id = ep.endpoint_id"
-					   "  FOR KEY SHARE OF ep"
-					   " ), raised AS ("
-					   "  DELETE FROM webhooks.dead_letters l USING locked k"
-					   "  WHERE l.delivery_id = k.delivery_id)"
+					   "  FOR KEY SHARE OF ep)"
 					   " INSERT INTO webhooks.queue AS q"
 					   "  (delivery_id, event_id, endpoint_id, due_at, attempts, lane)"
 					   " SELECT k.delivery_id, $1, k.endpoint_id, clock_timestamp(), 0,"
@@ -131,6 +129,11 @@ wh_sql_replay_event(PG_FUNCTION_ARGS)
 					   "  WHERE event_id = $1), lane IS NOT NULL",
 					   2, arguments);
 	wh_wake_returned();
+	/* afterwards: one may have become a dead letter while its row was waited for */
+	wh_execute("DELETE FROM webhooks.dead_letters l"
+			   " USING webhooks.delivery_id_range($1) r, webhooks.queue q"
+			   " WHERE l.delivery_id BETWEEN r.low AND r.high AND l.event_id = $1"
+			   "  AND q.delivery_id = l.delivery_id", 1, arguments);
 	SPI_finish();
 	PG_RETURN_INT64((int64) count);
 }
@@ -155,7 +158,7 @@ wh_sql_replay_failed(PG_FUNCTION_ARGS)
 		" INSERT INTO webhooks.queue (delivery_id, event_id, endpoint_id, due_at, attempts, lane)"
 		" SELECT d.delivery_id, d.event_id, d.endpoint_id, clock_timestamp(), 0, %s"
 		" FROM dead d %s JOIN webhooks.endpoints ep ON ep.endpoint_id = d.endpoint_id"
-		" ORDER BY d.delivery_id";
+		" ORDER BY d.delivery_id" START_ANEW;
 
 	if (PG_ARGISNULL(1))
 		wh_refuse("since", "must not be NULL");
