@@ -234,6 +234,7 @@ wh_delivery_make(MemoryContext context, StringInfo scratch, WhEndpoint *endpoint
 	d->event_id = *DatumGetUUIDP(wh_slot_get(row, QUEUE_EVENT_ID));
 	d->attempt = DatumGetInt32(wh_slot_get(row, QUEUE_ATTEMPTS)) + 1;
 	d->row = row->tts_tid;
+	d->due_at = DatumGetTimestampTz(wh_slot_get(row, QUEUE_DUE_AT));
 	d->operational = wh_event_type_is_operational(parts.body.event_type);
 	d->endpoint = endpoint;
 	return d;

@@ -3,7 +3,7 @@
  * those that nobody reads: of endpoints that are paused or held back, and behind others in a lane.
  *
  * What is in hand is left alone: a request that is under way when its delivery expires ends as it
- * ends.
+ * ends. What another transaction holds is left for a later sweep.
  */
 #include "postgres.h"
 
@@ -23,8 +23,9 @@
 #define ROWS_AT_ONCE 1024		/* deliveries wait meanwhile */
 
 static WhStatement expire_statement = {
-	"WITH expired AS (DELETE FROM webhooks.queue"
-	"  WHERE delivery_id = ANY ($1) AND expires_at <= $2"
+	"WITH expired AS (DELETE FROM webhooks.queue WHERE delivery_id IN"
+	"   (SELECT q.delivery_id FROM webhooks.queue q"
+	"    WHERE q.delivery_id = ANY ($1) AND q.expires_at <= $2 FOR UPDATE SKIP LOCKED)"
 	"  RETURNING delivery_id, event_id, endpoint_id, attempts)"
 	" INSERT INTO webhooks.dead_letters (delivery_id, event_id, endpoint_id, tenant_id, reason,"
 	"  attempts, last_status_code, error_class, last_error, dead_at)"

@@ -458,7 +458,9 @@ read_endpoint(Fetch *fetch, WhPick *pick)
 }
 
 static WhStatement postpone_statement = {
-	"UPDATE webhooks.queue SET due_at = $2 WHERE delivery_id = ANY ($1)",
+	"UPDATE webhooks.queue SET due_at = $2 WHERE delivery_id IN"
+	" (SELECT q.delivery_id FROM webhooks.queue q WHERE q.delivery_id = ANY ($1)"
+	"  FOR UPDATE SKIP LOCKED)",
 	2, {UUIDARRAYOID, TIMESTAMPTZOID}
 };
 

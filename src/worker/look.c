@@ -146,7 +146,7 @@ static WhStatement cancel_statement = {
 	"   (SELECT q.delivery_id FROM webhooks.queue q"
 	"    WHERE q.endpoint_id = ANY ($1) AND EXISTS (SELECT FROM webhooks.endpoints)"
 	"     AND NOT EXISTS (SELECT FROM webhooks.endpoints e WHERE e.endpoint_id = q.endpoint_id)"
-	"    LIMIT 1000)"
+	"    LIMIT 1000 FOR UPDATE OF q SKIP LOCKED)"
 	"  RETURNING delivery_id, event_id, endpoint_id, attempts)"
 	" INSERT INTO webhooks.attempts (delivery_id, event_id, endpoint_id, tenant_id, url, attempt,"
 	"  attempted_at, outcome)"

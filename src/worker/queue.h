@@ -35,9 +35,12 @@ typedef struct WhDelivery
 	WhVerdict	verdict;
 	TimestampTz next_attempt_at;	/* with WH_RETRYING */
 	TimestampTz expires_at;		/* DT_NOEND: never */
+	TimestampTz due_at;			/* as it was fetched */
 	bool		in_queue;		/* its row was still there when it was recorded */
+	bool		ended;			/* and was deleted then */
+	bool		held;			/* its row was not to be had, and it was not recorded */
 	bool		recorded;
-	TimestampTz requeued_at;	/* replayed since it was recorded: the due time; DT_NOEND: it was not */
+	TimestampTz requeued_at;	/* replayed since it was fetched: the due time; DT_NOEND: it was not */
 	int			index;			/* among those in flight, see wh_slot_in_flight */
 	const char *event_type;
 	const char *content_type;	/* "Content-Type: …" */
@@ -94,12 +97,15 @@ extern WhTransactionResult wh_queue_fetch(WhQueue *queue, WhPick *picks, int cou
 extern WhTransactionResult wh_queue_put_off(WhQueue *queue);
 
 /*
- * Records results, all or none: the attempts, and the end of each delivery or its next time. When a
- * row is gone from the queue (cancelled meanwhile), what was not a success is recorded as
- * cancelled, in verdict.outcome too. A worker's record may not be on disk yet when this returns:
- * it is when the WAL has been flushed up to XactLastCommitEnd.
+ * Records results, all or none: the attempts, and the end of each delivery or its next time. Those
+ * whose rows another transaction holds are left out, and stand behind the *recorded others
+ * afterwards. When a row is gone from the queue (cancelled meanwhile), what was not a success is
+ * recorded as cancelled; when it was replayed meanwhile, as retrying: in verdict.outcome too. A
+ * worker's record may not be on disk yet when this returns: it is when the WAL has been flushed up
+ * to XactLastCommitEnd.
  */
-extern WhTransactionResult wh_queue_record(WhQueue *queue, WhDelivery **results, int count);
+extern WhTransactionResult wh_queue_record(WhQueue *queue, WhDelivery **results, int count,
+										   int *recorded);
 
 /*
  * A part of a sweep of the expired deliveries: those past *after of the queue's shards that are not

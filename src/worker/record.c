@@ -1,5 +1,7 @@
 /*
- * Writes down what came of a batch of requests, in one transaction: all of it or nothing.
+ * Writes down what came of a batch of requests, in one transaction: all of it or nothing, save the
+ * deliveries whose rows somebody else's transaction holds. Those are left for later: to wait for
+ * it would hold up everybody else's.
  *
  * What every delivery needs (its queue row deleted, its attempt inserted) is done on the rows
  * themselves; what only failures need is SQL. A row that is no longer where it was fetched was
@@ -37,22 +39,8 @@ typedef struct Record
 
 /* ---- the queue's rows ---- */
 
-/* Rows that a statement returned were still in the queue. */
-static void
-mark_in_queue(Record *record)
-{
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		Datum		id = wh_value(SPI_tuptable->vals[i], 1);
-		WhInHand   *entry = hash_search(record->queue->in_hand, DatumGetUUIDP(id), HASH_FIND, NULL);
-
-		if (entry)
-			entry->delivery->in_queue = true;
-	}
-}
-
-/* Deletes the row where it was fetched, if it still is there. */
-static bool
+/* Deletes the row where it was fetched, if it still is there and nobody holds it. */
+static TM_Result
 delete_in_place(Relation rel, TupleTableSlot *slot, const WhDelivery *d)
 {
 	ItemPointerData row = d->row;
@@ -60,52 +48,146 @@ delete_in_place(Relation rel, TupleTableSlot *slot, const WhDelivery *d)
 	bool		isnull;
 
 	/* the place may have been given to another row since */
-	return table_tuple_fetch_row_version(rel, &row, GetActiveSnapshot(), slot) &&
+	if (!table_tuple_fetch_row_version(rel, &row, GetActiveSnapshot(), slot) ||
 		memcmp(DatumGetUUIDP(slot_getattr(slot, QUEUE_DELIVERY_ID, &isnull)),
-			   &d->delivery_id, UUID_LEN) == 0 &&
-		table_tuple_delete(rel, &row, GetCurrentCommandId(true), GetActiveSnapshot(),
-						   InvalidSnapshot, true, &failure, false) == TM_Ok;
+			   &d->delivery_id, UUID_LEN) != 0)
+		return TM_Deleted;
+	return table_tuple_delete(rel, &row, GetCurrentCommandId(true), GetActiveSnapshot(),
+							  InvalidSnapshot, false, &failure, false);
 }
 
-static WhStatement end_statement = {
-	"DELETE FROM webhooks.queue WHERE delivery_id = ANY ($1) RETURNING delivery_id",
-	1, {UUIDARRAYOID}
-};
-
-/* Takes the ended deliveries out of the queue. */
 static void
-end_deliveries(Record *record)
+end_in_place(Record *record)
 {
 	Relation	rel = table_open(wh_table("queue"), RowExclusiveLock);
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
+
+	for (int i = 0; i < record->count; i++)
+	{
+		WhDelivery *d = record->results[i];
+		TM_Result	result;
+
+		if (d->verdict.outcome == WH_RETRYING)
+			continue;
+		result = delete_in_place(rel, slot, d);
+		d->ended = d->in_queue = result == TM_Ok;
+		d->held = result == TM_BeingModified;
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	table_close(rel, NoLock);
+}
+
+/* Runs a statement for the deliveries that are wanted; false: there are none. */
+static bool
+execute_for(Record *record, WhStatement *statement, bool (*wanted) (const WhDelivery *), int expected)
+{
 	Datum	   *ids = palloc(record->count * sizeof(Datum));
-	int			moved = 0;
+	Datum		argument;
+	int			n = 0;
+
+	for (int i = 0; i < record->count; i++)
+		if (wanted(record->results[i]))
+			ids[n++] = UUIDPGetDatum(&record->results[i]->delivery_id);
+	if (n == 0)
+		return false;
+	argument = wh_array(UUIDOID, ids, NULL, n);
+	wh_statement_execute(statement, &argument, false, expected);
+	return true;
+}
+
+/* That of a row which the last statement returned. */
+static WhDelivery *
+returned(const Record *record, uint64 row)
+{
+	Datum		id = wh_value(SPI_tuptable->vals[row], 1);
+	WhInHand   *entry = hash_search(record->queue->in_hand, DatumGetUUIDP(id), HASH_FIND, NULL);
+
+	return entry->delivery;
+}
+
+/* It was replayed while its request was under way: that attempt does not end it. */
+static void
+start_anew(WhDelivery *d, TimestampTz due_at)
+{
+	d->requeued_at = due_at;
+	if (d->verdict.outcome == WH_SUCCEEDED)
+		return;
+	d->verdict.outcome = WH_RETRYING;
+	d->next_attempt_at = due_at;
+}
+
+static bool
+is_not_found(const WhDelivery *d)
+{
+	return !d->in_queue && !d->held;
+}
+
+static WhStatement lock_statement = {
+	"SELECT delivery_id, due_at FROM webhooks.queue WHERE delivery_id = ANY ($1)"
+	" FOR UPDATE SKIP LOCKED",
+	1, {UUIDARRAYOID}
+};
+
+static WhStatement find_statement = {
+	"SELECT delivery_id FROM webhooks.queue WHERE delivery_id = ANY ($1)",
+	1, {UUIDARRAYOID}
+};
+
+/* The rows that were not deleted at once. What is found but cannot be locked is held. */
+static void
+lock_rows(Record *record)
+{
+	if (!execute_for(record, &lock_statement, is_not_found, SPI_OK_SELECT))
+		return;
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		WhDelivery *d = returned(record, i);
+		TimestampTz due_at = DatumGetTimestampTz(wh_value(SPI_tuptable->vals[i], 2));
+
+		d->in_queue = true;
+		if (due_at != d->due_at)
+			start_anew(d, due_at);
+	}
+	if (!execute_for(record, &find_statement, is_not_found, SPI_OK_SELECT))
+		return;
+	for (uint64 i = 0; i < SPI_processed; i++)
+		returned(record, i)->held = true;
+}
+
+/* Moves what is held behind the others, and leaves it out. */
+static void
+leave_held(Record *record)
+{
+	int			kept = 0;
 
 	for (int i = 0; i < record->count; i++)
 	{
 		WhDelivery *d = record->results[i];
 
-		if (d->verdict.outcome == WH_RETRYING)
+		if (d->held)
 			continue;
-		d->in_queue = delete_in_place(rel, slot, d);
-		if (!d->in_queue)
-			ids[moved++] = UUIDPGetDatum(&d->delivery_id);
+		record->results[i] = record->results[kept];
+		record->results[kept++] = d;
 	}
-	ExecDropSingleTupleTableSlot(slot);
-	table_close(rel, NoLock);
-	if (moved > 0)
-	{
-		Datum		argument = wh_array(UUIDOID, ids, NULL, moved);
-
-		wh_statement_execute(&end_statement, &argument, false, SPI_OK_DELETE_RETURNING);
-		mark_in_queue(record);
-	}
+	record->count = kept;
 }
+
+static bool
+is_to_be_ended(const WhDelivery *d)
+{
+	return d->in_queue && !d->ended && d->requeued_at == DT_NOEND &&
+		d->verdict.outcome != WH_RETRYING;
+}
+
+static WhStatement end_statement = {
+	"DELETE FROM webhooks.queue WHERE delivery_id = ANY ($1)",
+	1, {UUIDARRAYOID}
+};
 
 static WhStatement retry_statement = {
 	"UPDATE webhooks.queue q SET due_at = r.due_at, attempts = r.attempts"
 	" FROM unnest($1, $2, $3) r(delivery_id, due_at, attempts)"
-	" WHERE q.delivery_id = r.delivery_id RETURNING q.delivery_id",
+	" WHERE q.delivery_id = r.delivery_id",
 	3, {UUIDARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID}
 };
 
@@ -122,7 +204,7 @@ reschedule(Record *record)
 	{
 		WhDelivery *d = record->results[i];
 
-		if (d->verdict.outcome != WH_RETRYING)
+		if (d->verdict.outcome != WH_RETRYING || !d->in_queue || d->requeued_at != DT_NOEND)
 			continue;
 		ids[n] = UUIDPGetDatum(&d->delivery_id);
 		due[n] = TimestampTzGetDatum(d->next_attempt_at);
@@ -133,8 +215,7 @@ reschedule(Record *record)
 	arguments[0] = wh_array(UUIDOID, ids, NULL, n);
 	arguments[1] = wh_array(TIMESTAMPTZOID, due, NULL, n);
 	arguments[2] = wh_array(INT4OID, attempts, NULL, n);
-	wh_statement_execute(&retry_statement, arguments, false, SPI_OK_UPDATE_RETURNING);
-	mark_in_queue(record);
+	wh_statement_execute(&retry_statement, arguments, false, SPI_OK_UPDATE);
 }
 
 static void
@@ -147,6 +228,26 @@ cancel_missing(Record *record)
 		if (!d->in_queue && d->verdict.outcome != WH_SUCCEEDED)
 			d->verdict.outcome = WH_CANCELLED;
 	}
+}
+
+/* Ends each delivery, or puts it off to its next attempt. */
+static void
+settle_rows(Record *record)
+{
+	/* it may have been tried before, and rolled back or left */
+	for (int i = 0; i < record->count; i++)
+	{
+		WhDelivery *d = record->results[i];
+
+		d->in_queue = d->ended = d->held = false;
+		d->requeued_at = DT_NOEND;
+	}
+	end_in_place(record);
+	lock_rows(record);
+	leave_held(record);
+	(void) execute_for(record, &end_statement, is_to_be_ended, SPI_OK_DELETE);
+	reschedule(record);
+	cancel_missing(record);
 }
 
 
@@ -387,19 +488,14 @@ record_results(void *state)
 {
 	Record	   *record = state;
 
-	/* it may have been tried before, and rolled back */
-	for (int i = 0; i < record->count; i++)
-		record->results[i]->in_queue = false;
-	end_deliveries(record);
-	reschedule(record);
-	cancel_missing(record);
+	settle_rows(record);
 	insert_attempts(record);
 	insert_dead_letters(record);
 	wh_health_note(record->results, record->count);
 }
 
 WhTransactionResult
-wh_queue_record(WhQueue *queue, WhDelivery **results, int count)
+wh_queue_record(WhQueue *queue, WhDelivery **results, int count, int *recorded)
 {
 	Record		record = {.queue = queue, .results = results, .count = count};
 	WhTransaction tx = {
@@ -408,7 +504,8 @@ wh_queue_record(WhQueue *queue, WhDelivery **results, int count)
 	};
 	WhTransactionResult result = wh_transact(&tx);
 
+	*recorded = record.count;
 	if (result == WH_TRANSACTION_DONE)
-		wh_health_noted(results, count);
+		wh_health_noted(results, record.count);
 	return result;
 }

@@ -14,6 +14,7 @@
 #include "worker/engine_state.h"
 
 #define STUCK_WAIT_MS 10000		/* between tries to record what could not be recorded */
+#define HELD_WAIT_MS 1000		/* the same while another transaction holds a row */
 
 /* The delivery's lane goes on, or waits for its retry. */
 static void
@@ -88,24 +89,36 @@ wh_results_settle(WhEngine *e, TimestampTz now)
 		complete(e, dlist_container(WhDelivery, node, dlist_pop_head_node(&e->recorded)));
 }
 
+static void
+put_aside(WhEngine *e, WhDelivery *d, int wait_ms)
+{
+	TimestampTz at = wh_later(GetCurrentTimestamp(), wait_ms);
+
+	e->stuck_at = dlist_is_empty(&e->stuck) ? at : Min(e->stuck_at, at);
+	dlist_push_tail(&e->stuck, &d->node);
+}
+
 static WhTransactionResult
 record(WhEngine *e, WhDelivery **batch, int count)
 {
 	WhTransactionResult result;
+	int			recorded;
 	TimestampTz now;
 	char		last_error[WH_LAST_ERROR_SIZE] = "";
 
 	/* a request that was made must not be forgotten because the server is stopping */
 	wh_transaction_hold_sigterm(true);
-	result = wh_queue_record(&e->queue, batch, count);
+	result = wh_queue_record(&e->queue, batch, count, &recorded);
 	wh_transaction_hold_sigterm(false);
 
 	if (result != WH_TRANSACTION_DONE)
 		return result;
 	now = GetCurrentTimestamp();
-	if (dlist_is_empty(&e->recorded))
+	if (recorded > 0 && dlist_is_empty(&e->recorded))
 		e->flush_at = wh_later(now, WH_DISK_MS);
-	for (int i = 0; i < count; i++)
+	for (int i = recorded; i < count; i++)
+		put_aside(e, batch[i], HELD_WAIT_MS);
+	for (int i = 0; i < recorded; i++)
 	{
 		if (batch[i]->request.error[0])
 			strlcpy(last_error, batch[i]->request.error, sizeof(last_error));
@@ -134,8 +147,7 @@ record_singly(WhEngine *e, WhDelivery **batch, int count)
 				break;
 			case WH_TRANSACTION_FAILED:
 			case WH_TRANSACTION_HINDERED:
-				dlist_push_tail(&e->stuck, &batch[i]->node);
-				e->stuck_at = wh_later(GetCurrentTimestamp(), STUCK_WAIT_MS);
+				put_aside(e, batch[i], STUCK_WAIT_MS);
 				break;
 			case WH_TRANSACTION_NO_EXTENSION:
 				e->no_extension = true;
@@ -190,7 +202,8 @@ wh_results_record_stuck(WhEngine *e, TimestampTz now)
 		return;
 	while (!dlist_is_empty(&e->stuck))
 		batch[count++] = dlist_container(WhDelivery, node, dlist_pop_head_node(&e->stuck));
-	record_singly(e, batch, count);
+	if (record(e, batch, count) != WH_TRANSACTION_DONE)
+		record_singly(e, batch, count);
 }
 
 void
