@@ -460,6 +460,17 @@ wh_exchange_repeat(WhExchange *x)
 
 /* ---- what came of it ---- */
 
+/* libcurl has no memory for a line that is longer than it takes; later ones have a word for it. */
+static bool
+header_too_long(const WhExchange *x, CURLcode code)
+{
+#if LIBCURL_VERSION_NUM >= 0x080600
+	if (code == CURLE_TOO_LARGE)
+		return true;
+#endif
+	return code == CURLE_OUT_OF_MEMORY && x->request->answer.status != 0;
+}
+
 static WhErrorClass
 classify_failure(const WhExchange *x, CURLcode code)
 {
@@ -499,7 +510,7 @@ classify_failure(const WhExchange *x, CURLcode code)
 		case CURLE_WRITE_ERROR:
 			return x->headers_full ? WH_ERROR_PROTOCOL : WH_ERROR_INTERNAL;
 		default:
-			return WH_ERROR_INTERNAL;
+			return header_too_long(x, code) ? WH_ERROR_PROTOCOL : WH_ERROR_INTERNAL;
 	}
 }
 
@@ -532,7 +543,7 @@ describe_failure(WhExchange *x, CURLcode code)
 	if (wh_proxy_take_failure(x, code))
 		return;
 	request->answer.error_class = classify_failure(x, code);
-	if (x->headers_full)
+	if (x->headers_full || header_too_long(x, code))
 		snprintf(request->error, sizeof(request->error),
 				 "the answer's headers are larger than %d bytes", WH_RESPONSE_HEADERS_MAX);
 	else
@@ -541,7 +552,7 @@ describe_failure(WhExchange *x, CURLcode code)
 }
 
 /*
- * Whether the machine kept the request from being sent: asked after a failure. Much of what needs a
+ * Whether this side kept the request from being sent: asked after a failure. Much of what needs a
  * descriptor on the way, from reading /etc/resolv.conf to reading certificates, fails with some
  * other word for it.
  */
@@ -556,7 +567,7 @@ is_starved(const WhExchange *x, CURLcode code)
 		return false;
 	full = x->sockets_opened == 0 && !wh_sockets_descriptor_left(x->context->sockets);
 	x->context->short_of_descriptors |= full;
-	return full || x->starved || code == CURLE_OUT_OF_MEMORY ||
+	return full || x->starved || code == CURLE_OUT_OF_MEMORY || code == CURLE_SSL_CACERT_BADFILE ||
 		strstr(x->libcurl_error, "thread failed to start") != NULL;
 }
 

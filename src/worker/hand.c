@@ -261,7 +261,7 @@ wh_hand_put_back(WhEngine *e, WhDelivery *d)
 }
 
 /*
- * Descriptors or memory were wanting. The delivery has not been sent, so nothing is recorded: it
+ * Descriptors or memory were wanting, or the CA file. The delivery has not been sent, so nothing is recorded: it
  * stays in the queue, and a moment later as many are fetched as there is room for then. A line in
  * the log tells of it once, not once a request.
  */
@@ -274,7 +274,8 @@ starve(WhEngine *e, WhDelivery *d)
 		ereport(LOG,
 				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
 				 errmsg("webhooks: requests have to wait: %s", d->request.error),
-				 errhint("They are sent when the process has file descriptors and memory again.")));
+				 errhint("They are sent when the process has file descriptors and memory again, "
+						 "and can read webhooks.ca_file.")));
 	e->starved_at = now;
 	e->fetch_not_before = wh_later(now, STARVED_WAIT_MS);
 	wh_hand_put_back(e, d);

@@ -62,6 +62,7 @@ my %case = (
 	'a short body'        => { path => '/short-body',   reason => 'exhausted', class => 'protocol', any_status => 1 },
 	'garbage'             => { path => '/garbage',      reason => 'exhausted', class => 'protocol' },
 	'endless headers'     => { path => '/endless-headers', reason => 'exhausted', class => 'protocol', any_status => 1 },
+	'a long header'       => { path => '/long-header',  reason => 'exhausted', class => 'protocol', any_status => 1 },
 	'connection refused'  => { url => "$refused/ok",    reason => 'exhausted', class => 'connect', schedule => $twice, attempts => 3 },
 );
 

@@ -134,14 +134,17 @@ for my $kind (qw(wrong_name expired self_signed))
 	like($status->{last_error}, qr/unable to get local issuer certificate|self.signed certificate/, q{an unknown CA: with OpenSSL's reason});
 	is($good->count, $before, 'an unknown CA: nothing was sent');
 
-	# A file that cannot be read is none to trust by
+	# A file that cannot be read is none to trust by; whoever set it made a mistake for which nothing is to be given up
 	change_settings($node, 'webhooks.ca_file' => '/nonexistent/ca.crt');
+	register_endpoint($node, $good->url('/x/waiting/ok'), event_types => q('{waiting}'), retry_schedule => q('{}'));
 	wait_until(sub { value($node, 'SHOW webhooks.ca_file') eq '/nonexistent/ca.crt' }, 'the setting');
-	wait_until(
-		sub { wait_for_state($node, dispatch($node, 'unknown', '{}'), 'dead_letter')->{last_error} =~ m{/nonexistent/ca\.crt} },
-		'an error that names the file');
-	is(value($node, q{SELECT DISTINCT error_class FROM webhooks.dead_letters WHERE last_error ~ 'nonexistent'}), 'tls', 'no CA file: the class is tls');
+	my $event = dispatch($node, 'waiting', '{}');
+	wait_until(sub { log_lines($node, qr{requests have to wait: .*/nonexistent/ca\.crt}) }, 'a line in the log that names the file');
+	is(join(' ', map { "$_->{state} $_->{attempts}" } rows($node, "SELECT * FROM webhooks.dispatch_status('$event')")), 'pending 0',
+		'no CA file: the delivery waits');
 	is($good->count, $before, 'no CA file: nothing was sent');
+	change_settings($node, 'webhooks.ca_file' => $ca->{ca});
+	is(wait_for_state($node, $event, 'succeeded')->{attempts}, 1, 'and is sent when there is one again, at its first attempt');
 }
 
 $node->stop;
