@@ -1,6 +1,17 @@
 -- complain if script is sourced in psql, rather than via CREATE EXTENSION
 \echo Use "CREATE EXTENSION webhooks" to load this file. \quit
 
+-- JSON is sent, and signatures are made, in UTF-8 (RFC 8259, 8.1). SQL_ASCII hands on what it was given.
+DO $$
+BEGIN
+	IF getdatabaseencoding() NOT IN ('UTF8', 'SQL_ASCII') THEN
+		RAISE feature_not_supported USING
+			MESSAGE = format('webhooks needs a database in UTF8, and %s is in %s', current_database(), getdatabaseencoding()),
+			HINT = 'CREATE DATABASE … ENCODING ''UTF8'' TEMPLATE template0.';
+	END IF;
+END;
+$$;
+
 CREATE SCHEMA webhooks;
 COMMENT ON SCHEMA webhooks IS 'webhooks: dispatched in a transaction, delivered by a background worker';
 
