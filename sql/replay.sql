@@ -214,7 +214,12 @@ CALL in_procedure(true);
 CALL in_procedure(false);
 DROP PROCEDURE in_procedure(boolean);
 
--- wait_until_idle: what is due and not sent keeps it waiting, what is held or not yet due does not.
+-- wait_until_idle: what is due and not sent keeps it waiting, what is held or not yet due does not. What its own
+-- transaction dispatched is not waited for in vain.
+BEGIN;
+SELECT count(webhooks.dispatch('own', '{}'));
+SELECT webhooks.wait_until_idle('10 seconds');
+ROLLBACK;
 SELECT webhooks.wait_until_idle('10 seconds');
 SELECT count(webhooks.dispatch('x', '{}', endpoint_ids => ARRAY[:'blocked']::uuid[], deliver_at => now() + interval '1 day'));
 SELECT webhooks.wait_until_idle('10 seconds');

@@ -976,6 +976,14 @@ BEGIN
 				current_setting('transaction_isolation')),
 			HINT = 'Call it in a READ COMMITTED transaction.';
 	END IF;
+	-- those of a savepoint are overlooked, and waited for in vain
+	IF pg_current_xact_id_if_assigned() IS NOT NULL AND EXISTS (
+		SELECT FROM webhooks.queue q WHERE q.xmin = pg_current_xact_id_if_assigned()::xid)
+	THEN
+		RAISE invalid_transaction_state USING
+			MESSAGE = 'wait_until_idle cannot wait for deliveries of its own transaction',
+			HINT = 'COMMIT first: they are sent only then.';
+	END IF;
 
 	LOOP
 		IF NOT EXISTS (SELECT FROM webhooks.in_flight)
