@@ -56,6 +56,46 @@ SELECT name, labels, value FROM webhooks.metrics() WHERE name <> 'webhooks_oldes
 SELECT value BETWEEN 600 AND 3600 AS right_age FROM webhooks.metrics() WHERE name = 'webhooks_oldest_due_seconds';
 SELECT count(*) FROM webhooks.pg_stat_webhooks;
 
+-- what a receiver or an endpoint's own options hold back is remarked on, and no fault of this side
+TRUNCATE webhooks.queue;
+SELECT endpoint_id AS paced FROM webhooks.register_endpoint('https://paced.example/hook', '{c.*}', rate_limit => 0.1) \gset
+SELECT endpoint_id AS ordered FROM webhooks.register_endpoint('https://ordered.example/hook', '{d.*}', ordering => 'endpoint') \gset
+SELECT endpoint_id AS keyed FROM webhooks.register_endpoint('https://keyed.example/hook', '{e.*}', ordering => 'key') \gset
+CREATE FUNCTION said() RETURNS text LANGUAGE sql AS $$
+	SELECT regexp_replace(replace(string_agg(coalesce(e.description, w.word), ' ' ORDER BY w.n), 'webhooks.enabled is off; ', ''), 'up to [^;]* because', 'up to … because', 'g')
+	FROM webhooks.health() h, regexp_split_to_table(h.reason, ' ') WITH ORDINALITY w(word, n)
+	LEFT JOIN webhooks.endpoints e ON e.endpoint_id::text = w.word
+$$;
+UPDATE webhooks.endpoints SET description = split_part(url, '/', 3);
+INSERT INTO webhooks.queue (delivery_id, event_id, endpoint_id, due_at, attempts, lane)
+SELECT ('00000000-0000-7000-8000-' || lpad(n::text, 12, '0'))::uuid, gen_random_uuid(), e, now() + due, attempts, lane FROM (VALUES
+	(1, :'paced'::uuid, interval '-10 minutes', 0, NULL), (2, :'paced', '-9 minutes', 0, NULL),
+	(3, :'ordered', '1 hour', 2, 0), (4, :'ordered', '-8 minutes', 0, 0), (5, :'ordered', '-7 minutes', 0, 0),
+	(6, :'keyed', '1 hour', 1, -5), (7, :'keyed', '-6 minutes', 0, -5), (8, :'keyed', '1 hour', 3, 7), (9, :'keyed', '-6 minutes', 0, 7)) v(n, e, due, attempts, lane);
+SELECT said(), due FROM webhooks.health();
+-- nor while that one is being tried
+UPDATE webhooks.queue SET due_at = now() WHERE attempts > 0;
+SELECT said(), due FROM webhooks.health();
+-- what has its turn, or none to wait for, is late like any other
+INSERT INTO webhooks.queue (delivery_id, event_id, endpoint_id, due_at, lane) VALUES (:'keyed', gen_random_uuid(), :'keyed', now() - interval '20 minutes', 6);
+SELECT said() ~ '^deliveries have been due';
+UPDATE webhooks.queue SET lane = NULL WHERE delivery_id = :'keyed';
+SELECT said() ~ '^deliveries have been due';
+DELETE FROM webhooks.queue WHERE delivery_id = :'keyed';
+UPDATE webhooks.queue SET due_at = now() - interval '6 minutes' WHERE attempts = 2;
+SELECT said() ~ '^deliveries have been due';
+DELETE FROM webhooks.queue WHERE endpoint_id = :'ordered';
+SELECT said();
+-- of many the longest waiting are named, and a tenant's session is told of none but its own
+INSERT INTO webhooks.queue (delivery_id, event_id, endpoint_id, due_at)
+SELECT gen_random_uuid(), gen_random_uuid(), (webhooks.register_endpoint('https://many' || i || '.example/hook', '{f.*}', description => 'many' || i, rate_limit => 1)).endpoint_id,
+	now() - i * interval '1 hour' FROM generate_series(1, 4) i;
+SELECT said();
+SET webhooks.tenant_id = 'acme';
+SELECT said();
+RESET webhooks.tenant_id;
+DROP FUNCTION said();
+
 -- the page is well-formed, and shows nothing that a receiver or a tenant wrote as markup
 SELECT xmlparse(DOCUMENT regexp_replace(replace(page, '<!DOCTYPE html>', ''), '<meta[^>]*>', '', 'g')) IS NOT NULL AS well_formed,
 	page LIKE '%it said &lt;no&gt; &amp; left &quot;100&quot;%' AS escaped,

@@ -1106,6 +1106,34 @@ COMMENT ON FUNCTION webhooks.endpoint_stats(uuid, interval)
 IS 'attempts of each endpoint within the period: how many succeeded (success_rate is 0 to 1), how long they took, and '
 	'the failures by status or error class; those with most failures first';
 
+CREATE FUNCTION webhooks.oldest_in_turn(endpoint_id uuid) RETURNS timestamptz
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+	-- The first of each lane by itself, however many are behind it; of what is in no lane, the first rows must do.
+	WITH RECURSIVE firsts AS (
+		(SELECT q.lane, q.due_at FROM webhooks.queue q
+		WHERE q.endpoint_id = oldest_in_turn.endpoint_id AND q.lane IS NOT NULL
+		ORDER BY q.lane, q.delivery_id LIMIT 1)
+		UNION ALL
+		SELECT n.lane, n.due_at FROM firsts f CROSS JOIN LATERAL (
+			SELECT q.lane, q.due_at FROM webhooks.queue q
+			WHERE q.endpoint_id = oldest_in_turn.endpoint_id AND q.lane > f.lane
+			ORDER BY q.lane, q.delivery_id LIMIT 1) n
+	)
+	SELECT min(t.due_at) FROM (
+		(SELECT f.due_at FROM firsts f LIMIT 1000)
+		UNION ALL
+		SELECT q.due_at FROM (
+			SELECT q.due_at, q.lane FROM webhooks.queue q
+			WHERE q.endpoint_id = oldest_in_turn.endpoint_id
+			ORDER BY q.due_at, q.delivery_id LIMIT 1000) q
+		WHERE q.lane IS NULL
+	) t;
+END;
+COMMENT ON FUNCTION webhooks.oldest_in_turn(uuid)
+IS 'internal: when the first of an ordered endpoint''s deliveries is due that waits for no other''s retry; of very many '
+	'lanes some are looked at';
+
 CREATE FUNCTION webhooks.health(
 	OUT ok boolean,
 	OUT reason text,
@@ -1121,6 +1149,10 @@ DECLARE
 	session_tenant constant text := webhooks.session_tenant();
 	broken text[] := '{}';
 	notes text[] := '{}';
+	held_named constant integer := 3;
+	held text[];
+	held_count bigint;
+	late_by interval;
 	unencrypted bigint;
 BEGIN
 	workers_running := (SELECT count(*) FROM webhooks.processes() p
@@ -1128,12 +1160,30 @@ BEGIN
 	workers_wanted := CASE WHEN current_setting('webhooks.enabled')::boolean AND NOT pg_is_in_recovery()
 		THEN current_setting('webhooks.workers')::integer ELSE 0 END;
 
-	SELECT sum(q.n), max(clock_timestamp() - q.oldest) INTO due, oldest_due
-	FROM webhooks.endpoints e, LATERAL (
-		SELECT count(*) AS n, min(q.due_at) AS oldest FROM webhooks.queue q
-		WHERE q.endpoint_id = e.endpoint_id AND q.due_at <= clock_timestamp()) q
-	WHERE e.state = 'active' AND (session_tenant IS NULL OR e.tenant_id = session_tenant);
-	due := coalesce(due, 0);
+	-- What an endpoint's receiver or options hold back is late through no fault of this side.
+	WITH queued AS MATERIALIZED (
+		SELECT e.endpoint_id, e.rate_limit, e.ordering, q.n, clock_timestamp() - q.oldest AS age
+		FROM webhooks.endpoints e, LATERAL (
+			SELECT count(*) AS n, min(q.due_at) AS oldest FROM webhooks.queue q
+			WHERE q.endpoint_id = e.endpoint_id AND q.due_at <= clock_timestamp()) q
+		WHERE e.state = 'active' AND (session_tenant IS NULL OR e.tenant_id = session_tenant)
+	), judged AS MATERIALIZED (
+		SELECT q.endpoint_id, q.age, CASE
+				WHEN q.endpoint_id IN (SELECT b.endpoint_id FROM webhooks.endpoint_breakers() b)
+					THEN 'because it does not answer'
+				WHEN q.rate_limit IS NOT NULL THEN 'because of its rate_limit'
+				WHEN q.ordering <> 'none' AND webhooks.oldest_in_turn(q.endpoint_id) > clock_timestamp() - late
+					THEN 'because an earlier one is tried again' END AS held_by
+		FROM queued q WHERE q.age > late
+	)
+	SELECT a.due, a.oldest, j.late_by, j.held, j.held_count INTO due, oldest_due, late_by, held, held_count
+	FROM (SELECT coalesce(sum(q.n), 0) AS due, max(q.age) AS oldest FROM queued q) a, (
+		SELECT max(j.age) FILTER (WHERE j.held_by IS NULL) AS late_by,
+			(array_agg(format('deliveries to endpoint %s have waited for up to %s %s',
+				j.endpoint_id, date_trunc('second', j.age), j.held_by) ORDER BY j.age DESC)
+				FILTER (WHERE j.held_by IS NOT NULL))[:held_named] AS held,
+			count(j.held_by) AS held_count
+		FROM judged j) j;
 	dead_letters := (SELECT count(*) FROM webhooks.dead_letters d
 		WHERE session_tenant IS NULL OR d.tenant_id = session_tenant);
 	unencrypted := webhooks.unencrypted_configuration();
@@ -1147,8 +1197,12 @@ BEGIN
 	ELSIF workers_running < workers_wanted THEN
 		broken := broken || format('%s of %s workers run', workers_running, workers_wanted);
 	END IF;
-	IF oldest_due > late THEN
-		broken := broken || format('deliveries have been due for up to %s', date_trunc('second', oldest_due));
+	IF late_by IS NOT NULL THEN
+		broken := broken || format('deliveries have been due for up to %s', date_trunc('second', late_by));
+	END IF;
+	notes := notes || held;
+	IF held_count > held_named THEN
+		notes := notes || format('so have those to %s more', held_count - held_named);
 	END IF;
 	IF to_regclass(format('webhooks.events_%s', to_char(now() AT TIME ZONE 'UTC', 'YYYYMMDD'))) IS NULL
 		AND EXISTS (SELECT FROM webhooks.endpoints WHERE created_at < now() - interval '1 hour')
@@ -1163,8 +1217,8 @@ BEGIN
 END;
 $$;
 COMMENT ON FUNCTION webhooks.health()
-IS 'whether deliveries go on as they should, and if not, why; reason may hold remarks while ok is true; due and '
-	'dead_letters are the session''s tenant''s where one is set';
+IS 'whether deliveries go on as they should, and if not, why; reason may hold remarks while ok is true, such as which '
+	'endpoints hold their deliveries back; due and dead_letters are the session''s tenant''s where one is set';
 
 CREATE FUNCTION webhooks.metrics(OUT name text, OUT labels jsonb, OUT value double precision)
 RETURNS SETOF record LANGUAGE sql STABLE

@@ -74,6 +74,12 @@ is(scalar(grep { $_->{in_flight}{path} > 1 } @probes), 0, 'probes are sent one a
 is(scalar(grep { $probes[$_]{time} - $probes[ $_ - 1 ]{time} < 2 } 1 .. $#probes), 0, 'with time between them');
 is(value($node, "SELECT count(*) FROM webhooks.queue WHERE endpoint_id = '$endpoint_id'"), EVENTS, 'all deliveries are still queued');
 
+# Late as they are, nothing is wrong on this side; which endpoint holds them back is remarked.
+my ($health) = map { [ split /\|/ ] } value($node, "BEGIN; UPDATE webhooks.queue SET due_at = due_at - interval '1 hour' WHERE endpoint_id = '$endpoint_id';"
+	  . q{SELECT h.ok, m.value, h.oldest_due > '59 minutes', h.reason FROM webhooks.health() h, webhooks.metrics() m WHERE m.name = 'webhooks_up'; ROLLBACK});
+is_deeply([ @$health[ 0 .. 2 ] ], [ 't', 1, 't' ], 'health finds all well');
+like($health->[3], qr/^deliveries to endpoint $endpoint_id have waited for up to .* because it does not answer/, 'and says what waits');
+
 # It answers
 
 $receiver->get('/mend/hook');
