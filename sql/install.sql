@@ -85,8 +85,21 @@ SELECT count(webhooks.register_endpoint('https://localhost:9/'));
 SELECT count(webhooks.dispatch('a', '{}'));
 CALL webhooks.deliver_due();
 
+-- Given to a role that is no superuser, it tells how it goes all the same.
+DROP EXTENSION webhooks;
+CREATE ROLE regress_webhooks_installer SUPERUSER;
+CREATE ROLE regress_webhooks_owner;
+SET ROLE regress_webhooks_installer;
+CREATE EXTENSION webhooks;
+RESET ROLE;
+REASSIGN OWNED BY regress_webhooks_installer TO regress_webhooks_owner;
+SELECT reason FROM webhooks.health();
+SELECT count(*) > 0 FROM webhooks.metrics();
+SELECT webhooks.report_html() ~ '^<!DOCTYPE html>';
+
 -- A schema of that name that is somebody else's is not taken over.
 DROP EXTENSION webhooks;
+DROP ROLE regress_webhooks_installer, regress_webhooks_owner;
 CREATE SCHEMA webhooks;
 SELECT tried('CREATE EXTENSION webhooks');
 DROP SCHEMA webhooks;

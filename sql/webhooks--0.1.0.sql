@@ -1106,6 +1106,11 @@ COMMENT ON FUNCTION webhooks.endpoint_stats(uuid, interval)
 IS 'attempts of each endpoint within the period: how many succeeded (success_rate is 0 to 1), how long they took, and '
 	'the failures by status or error class; those with most failures first';
 
+-- shared_preload_libraries itself is not for everybody to read.
+CREATE FUNCTION webhooks.is_preloaded() RETURNS boolean
+LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'wh_sql_is_preloaded';
+COMMENT ON FUNCTION webhooks.is_preloaded() IS 'internal: whether the server has loaded the library at its start';
+
 CREATE FUNCTION webhooks.oldest_in_turn(endpoint_id uuid) RETURNS timestamptz
 LANGUAGE sql STABLE
 BEGIN ATOMIC
@@ -1188,7 +1193,7 @@ BEGIN
 		WHERE session_tenant IS NULL OR d.tenant_id = session_tenant);
 	unencrypted := webhooks.unencrypted_configuration();
 
-	IF NOT (current_setting('shared_preload_libraries') ~ '(^|[ ,"/])webhooks(\.so)?($|[ ,"])') THEN
+	IF NOT webhooks.is_preloaded() THEN
 		broken := broken || 'webhooks is not in shared_preload_libraries, so no worker runs'::text;
 	ELSIF pg_is_in_recovery() THEN
 		notes := notes || 'this server is a standby, which delivers nothing until it is promoted'::text;

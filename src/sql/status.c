@@ -21,6 +21,7 @@ PG_FUNCTION_INFO_V1(wh_sql_in_flight);
 PG_FUNCTION_INFO_V1(wh_sql_endpoint_breakers);
 PG_FUNCTION_INFO_V1(wh_sql_processes);
 PG_FUNCTION_INFO_V1(wh_sql_session_tenant);
+PG_FUNCTION_INFO_V1(wh_sql_is_preloaded);
 PG_FUNCTION_INFO_V1(wh_sql_announce);
 
 /* Whether the session's tenant, if it has one, is the endpoint's. */
@@ -132,6 +133,12 @@ wh_sql_session_tenant(PG_FUNCTION_ARGS)
 	if (tenant == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(cstring_to_text(tenant));
+}
+
+Datum
+wh_sql_is_preloaded(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(wh_shmem_available());
 }
 
 Datum
