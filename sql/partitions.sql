@@ -138,9 +138,15 @@ SELECT webhooks.make_partition('webhooks.attempts', '2000-01-02');
 INSERT INTO webhooks.attempts (delivery_id, event_id, endpoint_id, tenant_id, url, attempt, attempted_at, outcome)
 	SELECT gen_random_uuid(), gen_random_uuid(), :'ep', '', 'https://localhost:9/', 1, at, 'retrying' FROM (VALUES (timestamptz '2000-01-02 01:00+00'), ('2000-01-05 01:00+00')) v(at);
 INSERT INTO webhooks.dead_letters SELECT gen_random_uuid(), gen_random_uuid(), :'ep', '', 'exhausted', 1, NULL, NULL, NULL, now() - age FROM unnest('{1 hour,25 hours}'::interval[]) age;
+INSERT INTO webhooks.events SELECT webhooks.event_id_floor(at), '', 'kept', '{}', at, at FROM (VALUES (timestamptz '2000-01-05 01:00+00')) v(at);
+INSERT INTO webhooks.event_secrets SELECT event_id, 'kept' FROM webhooks.events WHERE event_type = 'kept';
 SHOW webhooks.retention;
 SELECT keep_house();
 SELECT count(*) FROM webhooks.attempts WHERE attempted_at < '2001-01-01';
+-- no id is older than 1970, however far retention reaches
+SELECT webhooks.event_id_floor('1900-01-01 00:00+00');
+SELECT tableoid::regclass, event_type FROM webhooks.events WHERE event_type = 'kept';
+SELECT count(*) FROM webhooks.event_secrets WHERE secret = 'kept';
 SELECT now() - dead_at < interval '2 hours' FROM webhooks.dead_letters;
 ALTER SYSTEM RESET webhooks.retention;
 ALTER SYSTEM RESET webhooks.dead_letter_retention;

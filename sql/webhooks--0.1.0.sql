@@ -1512,9 +1512,9 @@ IS 'the messages received since then, again and in their order, for whoever want
 CREATE FUNCTION webhooks.event_id_floor(at timestamptz) RETURNS uuid
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 BEGIN ATOMIC
-	-- the smallest UUIDv7 of a moment: 48 bits of Unix milliseconds, zeros after
+	-- the smallest UUIDv7 of a moment: 48 bits of Unix milliseconds, zeros after; none is older than 1970
 	SELECT pg_catalog.rpad(pg_catalog.lpad(pg_catalog.to_hex(
-		pg_catalog.floor(EXTRACT(epoch FROM at) * 1000)::bigint), 12, '0'), 32, '0')::uuid;
+		greatest(pg_catalog.floor(EXTRACT(epoch FROM at) * 1000)::bigint, 0)), 12, '0'), 32, '0')::uuid;
 END;
 COMMENT ON FUNCTION webhooks.event_id_floor(timestamptz) IS 'internal: the smallest event id of a moment';
 
