@@ -33,6 +33,14 @@ SELECT url, total, succeeded, failed, success_rate, avg_ms, p50_ms, p95_ms, p99_
 SELECT url, total, success_rate, errors FROM webhooks.endpoint_stats(:'quiet');
 SELECT url, total, avg_ms FROM webhooks.endpoint_stats(:'busy', '3 days');
 
+-- what failed though its status was 200 is counted by its class
+BEGIN;
+INSERT INTO webhooks.attempts (delivery_id, event_id, endpoint_id, tenant_id, url, attempt, attempted_at, duration_ms, outcome, status_code, error_class)
+SELECT gen_random_uuid(), gen_random_uuid(), :'other', 'acme', 'https://other.example/hook', 1, now(), 1, outcome, status, class
+FROM (VALUES ('succeeded', 200, NULL), ('retrying', 200, 'timeout'), ('retrying', 200, 'protocol'), ('dead_letter', 206, 'protocol'), ('retrying', 503, 'protocol'), ('retrying', 302, 'redirect')) v(outcome, status, class);
+SELECT url, total, failed, errors FROM webhooks.endpoint_stats(:'other');
+ROLLBACK;
+
 -- bad input
 SELECT * FROM webhooks.endpoint_stats('00000000-0000-0000-0000-000000000000');
 SELECT * FROM webhooks.endpoint_stats(period => '0');

@@ -1070,7 +1070,9 @@ BEGIN ATOMIC
 		SELECT webhooks.checked_endpoint(endpoint_stats.endpoint_id, endpoint_stats.period) AS endpoint_id
 	), made AS (
 		SELECT a.endpoint_id, a.outcome, a.duration_ms,
-			coalesce(a.status_code::text, a.error_class) AS error
+			-- under a 2xx status it is what became of the answer that failed
+			CASE WHEN a.status_code BETWEEN 200 AND 299 THEN a.error_class
+				ELSE coalesce(a.status_code::text, a.error_class) END AS error
 		FROM webhooks.attempts a, wanted w
 		WHERE a.attempted_at > now() - least(endpoint_stats.period, interval '100 years')
 			AND a.outcome <> 'cancelled'
