@@ -399,7 +399,10 @@ RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME
 COMMENT ON FUNCTION webhooks.endpoint_breakers()
 IS 'the endpoints of this database that do not answer, and are sent nothing but a probe now and then';
 
-CREATE VIEW webhooks.endpoint_breakers AS SELECT * FROM webhooks.endpoint_breakers();
+-- a worker learns a moment later that an endpoint was removed
+CREATE VIEW webhooks.endpoint_breakers AS
+SELECT b.* FROM webhooks.endpoint_breakers() b
+WHERE EXISTS (SELECT FROM webhooks.endpoints e WHERE e.endpoint_id = b.endpoint_id);
 COMMENT ON VIEW webhooks.endpoint_breakers
 IS 'the endpoints that do not answer, and are sent nothing but a probe now and then: open (until next_probe_at) or '
 	'probing';

@@ -447,6 +447,8 @@ read_endpoint(Fetch *fetch, WhPick *pick)
 
 	/* removed, paused or disabled: a wake comes when that changes */
 	e->next_at = DT_NOEND;
+	if (e->config == NULL)
+		wh_endpoint_drop_breaker(e);
 	if (e->config == NULL || !e->config->active)
 		return;
 

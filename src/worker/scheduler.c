@@ -148,6 +148,15 @@ wh_endpoint_allowance(WhEndpoint *e, TimestampTz now)
 	return Max(rows, 0);
 }
 
+void
+wh_endpoint_drop_breaker(WhEndpoint *e)
+{
+	e->breaker = (WhBreaker) {0};
+	if (e->breaker_open_since != 0)
+		wh_open_breaker_withdraw(&e->endpoint_id);
+	e->breaker_open_since = 0;
+}
+
 
 /* ---- places ---- */
 
@@ -330,8 +339,7 @@ forget(WhScheduler *s, WhEndpoint *e)
 	leave_tenant(s, e);
 	wh_lanes_forget(e, true);	/* all of them: nothing is in hand */
 	wh_config_release(e->config);
-	if (e->breaker_open_since != 0)
-		wh_open_breaker_withdraw(&e->endpoint_id);
+	wh_endpoint_drop_breaker(e);
 	hash_search(s->endpoints, &e->endpoint_id, HASH_REMOVE, NULL);
 }
 

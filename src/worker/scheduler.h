@@ -212,4 +212,7 @@ extern void wh_config_release(WhConfig *config);
 /* How many rows of the endpoint may be taken now. */
 extern int	wh_endpoint_allowance(WhEndpoint *endpoint, TimestampTz now);
 
+/* It was removed: its breaker, which sessions may see open, goes. */
+extern void wh_endpoint_drop_breaker(WhEndpoint *endpoint);
+
 #endif

@@ -20,6 +20,8 @@ my $receiver = start_receiver();
 my $path = '/failing/hook';
 my ($endpoint_id) = register_endpoint($node, $receiver->url($path), event_types => q('{failing}'),
 	retry_schedule => q('{6s}' || array_fill('500ms'::interval, '{99}')));
+my ($removed) = register_endpoint($node, $receiver->url('/x/removed/status/500'), event_types => q('{removed}'),
+	retry_schedule => q('{6s}' || array_fill('500ms'::interval, '{99}')));
 my ($good) = register_endpoint($node, $receiver->url('/ok'), event_types => q('{good}'));
 
 sub wait_for_log
@@ -32,7 +34,7 @@ sub wait_for_log
 sub dispatch_many
 {
 	my ($n) = @_;
-	value($node, "SELECT count(webhooks.dispatch('failing', '{}')) FROM generate_series(1, $n)");
+	value($node, "SELECT count(webhooks.dispatch(t, '{}')) FROM generate_series(1, $n), unnest('{failing,removed}'::text[]) t");
 	return;
 }
 
@@ -46,7 +48,7 @@ dispatch_many(EVENTS - FIRST);
 wait_for_log('fails; probing it until it answers');
 
 # It is seen by sessions, save by another tenant's.
-my @open = rows($node, 'SELECT *, since <= now() AS since_ok, next_probe_at > since AS next_ok FROM webhooks.endpoint_breakers');
+my @open = rows($node, "SELECT *, since <= now() AS since_ok, next_probe_at > since AS next_ok FROM webhooks.endpoint_breakers WHERE endpoint_id = '$endpoint_id'");
 is_deeply([ map { [ @{$_}{qw(endpoint_id worker_pid since_ok)} ] } @open ], [ [ $endpoint_id, worker_pids($node), JSON::PP::true ] ], 'one breaker is open');
 like($open[0]{state}, qr/^(open|probing)$/, 'with its state');
 ok($open[0]{state} eq 'probing' ? !defined $open[0]{next_probe_at} : $open[0]{next_ok}, 'and its next probe');
@@ -83,6 +85,14 @@ like($health->[3], qr/^deliveries to endpoint $endpoint_id have waited for up to
 # It answers
 
 $receiver->get('/mend/hook');
+
+# An endpoint that is removed is gone at once, whatever is under way to it, and a moment later from the worker's memory.
+is(value($node, "SELECT count(*) FROM webhooks.endpoint_breakers WHERE endpoint_id = '$removed'"), 1, 'another breaker is open');
+value($node, "SELECT webhooks.remove_endpoint('$removed')");
+is(value($node, "SELECT count(*) FROM webhooks.endpoint_breakers WHERE endpoint_id = '$removed'"), 0, 'a removed endpoint has no breaker');
+wait_until(sub { value($node, "SELECT count(*) FROM webhooks.endpoint_breakers() WHERE endpoint_id = '$removed'") == 0 }, 'the worker to forget it');
+pass('nor does the worker keep it');
+
 wait_for_log('answers again');
 is(value($node, 'SELECT count(*) FROM webhooks.endpoint_breakers'), 0, 'no breaker is open any more');
 wait_until(sub { queue_is_empty($node) }, 'all to be delivered', 60);
