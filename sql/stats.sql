@@ -111,5 +111,21 @@ SELECT xmlparse(DOCUMENT regexp_replace(replace(page, '<!DOCTYPE html>', ''), '<
 	page LIKE '%Needs attention%' AS state
 FROM webhooks.report_html() page;
 
+-- it shows the endpoints with most failures, whose they are and their state, and says how many it leaves out
+SELECT webhooks.disable_endpoint(:'other', 'too <slow>');
+INSERT INTO webhooks.attempts (delivery_id, event_id, endpoint_id, tenant_id, url, attempt, attempted_at, duration_ms, outcome)
+SELECT gen_random_uuid(), gen_random_uuid(), endpoint_id, tenant_id, url, 1, now(), 1, 'retrying' FROM webhooks.endpoints WHERE endpoint_id IN (:'other', :'quiet');
+SELECT regexp_replace(substring(page, '<tr><td>https://(?:(?!</tr>).)*' || host || '(?:(?!</tr>).)*</tr>'), '</?t[dr]>', ' ', 'g')
+FROM webhooks.report_html() page, unnest('{busy,other,quiet}'::text[]) host;
+SELECT page !~ 'and -?[0-9]+ more<' FROM webhooks.report_html() page;
+INSERT INTO webhooks.attempts (delivery_id, event_id, endpoint_id, tenant_id, url, attempt, attempted_at, duration_ms, outcome)
+SELECT gen_random_uuid(), gen_random_uuid(), (webhooks.register_endpoint('https://many' || i || '.example/hook', '{f.*}')).endpoint_id, '', 'https://many.example/hook', 1, now(), 1, 'succeeded'
+FROM generate_series(1, 50) i;
+SELECT substring(page, 'and [0-9]+ more<'), regexp_count(page, '<tr><td>https://') FROM webhooks.report_html() page;
+
+-- one secret is
+DELETE FROM webhooks.endpoint_secrets WHERE endpoint_id <> :'busy';
+SELECT substring(reason, '[^; ][^;]*unencrypted') FROM webhooks.health();
+
 SELECT count(webhooks.remove_endpoint(endpoint_id)) FROM webhooks.endpoints;
 CALL leave_nothing();

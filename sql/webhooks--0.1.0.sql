@@ -1220,7 +1220,8 @@ BEGIN
 		notes := notes || 'there is no partition for today, events go to the default one'::text;
 	END IF;
 	IF unencrypted > 0 AND session_tenant IS NULL THEN
-		notes := notes || format('%s secrets are stored unencrypted', unencrypted);
+		notes := notes || format('%s stored unencrypted',
+			CASE unencrypted WHEN 1 THEN '1 secret is' ELSE unencrypted || ' secrets are' END);
 	END IF;
 	ok := broken = '{}';
 	reason := nullif(array_to_string(broken || notes, '; '), '');
@@ -1296,7 +1297,16 @@ CREATE FUNCTION webhooks.report_html() RETURNS text
 LANGUAGE sql STABLE
 BEGIN ATOMIC
 	WITH h AS MATERIALIZED (SELECT * FROM webhooks.health()),
-	s AS MATERIALIZED (SELECT * FROM webhooks.endpoint_stats() WHERE total > 0 LIMIT 50),
+	asked AS MATERIALIZED (SELECT * FROM webhooks.endpoint_stats() WHERE total > 0),
+	s AS (
+		SELECT a.*, e.tenant_id,
+			concat_ws(', ', e.state || coalesce(' (' || e.disabled_reason || ')', ''), 'breaker ' || b.state) AS state
+		FROM asked a
+		LEFT JOIN webhooks.endpoints e ON e.endpoint_id = a.endpoint_id
+		LEFT JOIN LATERAL (
+			SELECT min(b.state) AS state FROM webhooks.endpoint_breakers b WHERE b.endpoint_id = a.endpoint_id) b ON true
+		ORDER BY a.failed DESC, a.total DESC, a.endpoint_id LIMIT 50
+	),
 	recent AS (
 		SELECT l.attempted_at, l.event_type, l.url, l.attempt, l.outcome, l.status_code, l.error
 		FROM webhooks.delivery_log l
@@ -1336,13 +1346,15 @@ td { overflow-wrap: anywhere; min-width: 5.6rem; } .empty { color: #5b6470; }
 </ul>
 <h2>Endpoints, last 24 hours</h2>
 <div class="wide">' || webhooks.html_table(
-			ARRAY['URL', 'Attempts', 'Failed', 'Success', 'Median ms', 'p95 ms', 'p99 ms', 'Failures by kind'],
-			(SELECT string_agg(webhooks.html_row(s.url, s.total::text, s.failed::text,
+			ARRAY['URL', 'Tenant', 'State', 'Attempts', 'Failed', 'Success', 'Median ms', 'p95 ms', 'p99 ms', 'Failures by kind'],
+			(SELECT string_agg(webhooks.html_row(s.url, s.tenant_id, s.state, s.total::text, s.failed::text,
 				pg_catalog.round((s.success_rate * 100)::numeric, 1) || ' %', pg_catalog.round(s.p50_ms::numeric, 1)::text,
 				pg_catalog.round(s.p95_ms::numeric, 1)::text, pg_catalog.round(s.p99_ms::numeric, 1)::text,
 				(SELECT string_agg(e.key || ' × ' || e.value, ', ' ORDER BY e.value::bigint DESC, e.key)
 					FROM jsonb_each_text(s.errors) e)), '' ORDER BY s.failed DESC, s.total DESC) FROM s),
-			'No request was made.') || '</div>
+			'No request was made.')
+		|| coalesce((SELECT '<p class="empty">and ' || count(*) - 50 || ' more</p>' FROM asked HAVING count(*) > 50), '')
+		|| '</div>
 <h2>Latest failures</h2>
 <div class="wide">' || webhooks.html_table(ARRAY['When', 'Event type', 'URL', 'Attempt', 'Outcome', 'Status', 'Error'],
 			(SELECT string_agg(webhooks.html_row(to_char(r.attempted_at, 'YYYY-MM-DD HH24:MI:SS TZ'), r.event_type, r.url,
