@@ -609,6 +609,7 @@ take_answer(WhExchange *x)
 	request->answer.status = (int) status;
 	request->answer.retry_after_ms = (int64) Min(retry_after_s, PG_INT32_MAX) * 1000;
 	request->duration_us = x->waited_ms * 1000 + duration_us;
+	request->sent = x->connected;
 	request->let_through = wh_proxy_let_through(x);
 
 	/* the proxy's address is not the receiver's */

@@ -40,7 +40,8 @@ static void
 count_result(WhEngine *e, const WhDelivery *d)
 {
 	e->counts.attempted++;
-	e->counts.bytes_sent += d->request.body_len;
+	if (d->request.sent)
+		e->counts.bytes_sent += d->request.body_len;
 	switch (d->verdict.outcome)
 	{
 		case WH_SUCCEEDED:

@@ -59,6 +59,7 @@ typedef struct WhRequest
 	WhAnswer	answer;
 	char		error[WH_ERROR_SIZE];	/* empty after a 2xx */
 	int64		duration_us;
+	bool		sent;			/* it had a connection to the receiver, and went out, if not whole */
 	char		remote_address[46]; /* empty when no connection was made */
 	const char *response_headers;	/* the header block as it came, without the status line */
 	size_t		response_headers_len;
