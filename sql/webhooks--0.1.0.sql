@@ -1199,7 +1199,8 @@ BEGIN
 	unencrypted := webhooks.unencrypted_configuration();
 
 	IF NOT webhooks.is_preloaded() THEN
-		broken := broken || 'webhooks is not in shared_preload_libraries, so no worker runs'::text;
+		broken := broken || ('webhooks is not in shared_preload_libraries, so no worker runs: add it there and restart '
+			'the server')::text;
 	ELSIF pg_is_in_recovery() THEN
 		notes := notes || 'this server is a standby, which delivers nothing until it is promoted'::text;
 	ELSIF NOT current_setting('webhooks.enabled')::boolean THEN

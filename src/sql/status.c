@@ -144,8 +144,9 @@ wh_sql_is_preloaded(PG_FUNCTION_ARGS)
 Datum
 wh_sql_announce(PG_FUNCTION_ARGS)
 {
+	/* CREATE EXTENSION lets nothing less than a warning through */
 	if (!wh_shmem_available())
-		ereport(NOTICE,
+		ereport(WARNING,
 				(errmsg("webhooks is not preloaded: no background worker will deliver"),
 				 errhint("Add webhooks to shared_preload_libraries and restart the server, "
 						 "or CALL webhooks.deliver_due().")));

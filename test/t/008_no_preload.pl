@@ -71,5 +71,12 @@ is(scalar @{ [ $receiver->requests('/x/good/ok') ] }, 51, 'each is sent once');
 
 # What is missing is told
 
+{
+	my (undef, undef, $stderr) = $node->psql('postgres', 'DROP EXTENSION webhooks; CREATE EXTENSION webhooks');
+	like($stderr, qr/^\S*\s*WARNING:  webhooks is not preloaded.*HINT:  Add webhooks to shared_preload_libraries and restart the server/s, 'by CREATE EXTENSION');
+	like(value($node, 'SELECT reason FROM webhooks.health()'), qr/not in shared_preload_libraries.*restart/, 'and by health');
+	is(value($node, 'SELECT ok FROM webhooks.health()'), 'f', 'which is false');
+}
+
 $node->stop;
 done_testing();
