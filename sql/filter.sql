@@ -14,6 +14,14 @@ SELECT f, tried(format('SELECT webhooks.register_endpoint(''https://example.com/
 	'$', '$.active', '$.items[*].price', '$.a + 1', '1', 'true', '"text"', 'null', '($.a > 1).type()', '$.a > $limit', '$.a ? (@ > $limit)', '$.a[$i] == 1'
 ]) f;
 
+-- One that could exhaust the stack is refused.
+SELECT n, tried(format('SELECT webhooks.register_endpoint(''https://example.com/'', ''{never}'', filter => %L)', f)) FROM (VALUES
+	('996 steps', '$.a' || repeat('[0]', 996) || ' > 0'), ('997 steps', '$.a' || repeat('[0]', 997) || ' > 0'), ('5000 steps', '$.a' || repeat('[0]', 5000) || ' > 0'),
+	('998 negations', repeat('!(', 998) || '1 == 1' || repeat(')', 998)), ('999 negations', repeat('!(', 999) || '1 == 1' || repeat(')', 999)),
+	('a list', '$.a == 0' || repeat(' || $.a == 1', 990)), ('a long list', '$.a == 0' || repeat(' || $.a == 1', 1000)),
+	('nested subscripts', '$.a' || repeat('[$.a', 500) || repeat(']', 500) || ' > 0'), ('nested conditions', '$' || repeat(' ? (exists(@', 500) || repeat('))', 500))
+) v(n, f);
+
 -- Whom they let through
 CREATE TEMPORARY TABLE filters (n integer GENERATED ALWAYS AS IDENTITY, filter jsonpath);
 INSERT INTO filters (filter) SELECT f::jsonpath FROM unnest(ARRAY[
@@ -32,6 +40,17 @@ SELECT p, receivers(webhooks.dispatch('f', p::jsonb)) FROM unnest(ARRAY[
 
 -- one as deeply nested as can be, which no filter may choke on
 SELECT receivers(webhooks.dispatch('f', (repeat('[', 5000) || '7' || repeat(']', 5000))::jsonb)) LIKE '%all';
+
+-- as deep a filter as can be, on what it finds and what it does not; and a number that rounding makes too large
+SELECT count(webhooks.register_endpoint('https://example.com/' || n, '{d}', description => n, filter => f::jsonpath)) FROM (VALUES
+	('deep', '$.a' || repeat('[0]', 996) || ' > 0'), ('nested', '$.a' || repeat('[$.a', 300) || repeat(']', 300) || ' == 0'),
+	('ceiling', '$.a.ceiling() > 1'), ('floor', '$.a.floor() < 1')) v(n, f);
+SELECT n, receivers(webhooks.dispatch('d', jsonb_build_object('a', a))) FROM (VALUES
+	('a number', '7'::jsonb), ('none', 'null'), ('zero', '0'), ('nines', (repeat('9', 131072) || '.9')::jsonb), ('negative nines', ('-' || repeat('9', 131072) || '.9')::jsonb)) v(n, a);
+-- what there is no room for is a no
+SET max_stack_depth = '300kB';
+SELECT receivers(webhooks.dispatch('d', '{"a": 7}')), receivers(webhooks.dispatch('d', '{"a": 0}'));
+RESET max_stack_depth;
 
 -- An event that no filter lets through is kept, and has no deliveries.
 SELECT count(webhooks.register_endpoint('https://example.com/never', '{g}', description => 'g', filter => '$.a == 1'));

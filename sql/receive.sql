@@ -155,6 +155,8 @@ SELECT webhooks.add_source('a', :'secret', 'none');
 SELECT webhooks.add_source('a', :'secret', NULL);
 SELECT webhooks.add_source('a', :'secret', tolerance => '-1 second');
 SELECT webhooks.add_source('a', :'secret', tolerance => NULL);
+SELECT webhooks.add_source('a', :'secret', id_path => '$.id ? (@ > $least)');
+SELECT webhooks.add_source('a', :'secret', id_path => ('$' || repeat('[0]', 1000))::jsonpath);
 SELECT webhooks.remove_source('a');
 SELECT webhooks.remove_source(NULL);
 SELECT webhooks.on_event('a', '*', 'apply_user(text, text, jsonb)');

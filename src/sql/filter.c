@@ -15,13 +15,23 @@
 #include "sql/session.h"
 #include "utils/fmgrprotos.h"
 
+/*
+ * An evaluation calls itself for each step, and takes up to 700 bytes of the stack for it. What is
+ * not very deep is taken to have room for that, whatever the dispatch was called by.
+ */
+#define DEPTH_MAX 1000
+#define DEPTH_UNGUARDED 100
+
 
 /* ---- what a path consists of ---- */
 
-static bool any_item(JsonPathItem *item, bool (*is) (JsonPathItemType type));
+/* Depth counts the steps that lead to an item, and those it stands within, from 1. */
+typedef bool (*ItemTest) (const JsonPathItem *item, int depth);
+
+static bool any_item(JsonPathItem *item, ItemTest is, int depth);
 
 static bool
-any_subscript(JsonPathItem *item, bool (*is) (JsonPathItemType type))
+any_subscript(JsonPathItem *item, ItemTest is, int depth)
 {
 	for (int i = 0; i < item->content.array.nelems; i++)
 	{
@@ -29,14 +39,14 @@ any_subscript(JsonPathItem *item, bool (*is) (JsonPathItemType type))
 		JsonPathItem to;
 		bool		has_to = jspGetArraySubscript(item, &from, &to, i);
 
-		if (any_item(&from, is) || (has_to && any_item(&to, is)))
+		if (any_item(&from, is, depth) || (has_to && any_item(&to, is, depth)))
 			return true;
 	}
 	return false;
 }
 
 static bool
-any_operand(JsonPathItem *item, bool (*is) (JsonPathItemType type))
+any_operand(JsonPathItem *item, ItemTest is, int depth)
 {
 	JsonPathItem operand;
 
@@ -57,10 +67,10 @@ any_operand(JsonPathItem *item, bool (*is) (JsonPathItemType type))
 		case jpiMod:
 		case jpiStartsWith:
 			jspGetLeftArg(item, &operand);
-			if (any_item(&operand, is))
+			if (any_item(&operand, is, depth))
 				return true;
 			jspGetRightArg(item, &operand);
-			return any_item(&operand, is);
+			return any_item(&operand, is, depth);
 		case jpiNot:
 		case jpiIsUnknown:
 		case jpiPlus:
@@ -68,43 +78,67 @@ any_operand(JsonPathItem *item, bool (*is) (JsonPathItemType type))
 		case jpiFilter:
 		case jpiExists:
 			jspGetArg(item, &operand);
-			return any_item(&operand, is);
+			return any_item(&operand, is, depth);
 		case jpiLikeRegex:
 			jspInitByBuffer(&operand, item->base, item->content.like_regex.expr);
-			return any_item(&operand, is);
+			return any_item(&operand, is, depth);
 		case jpiIndexArray:
-			return any_subscript(item, is);
+			return any_subscript(item, is, depth);
 		default:
 			return false;
 	}
 }
 
-/* Whether anything in the path is of such a type. */
+/* Whether anything from the item on is such. Goes no deeper than where it is. */
 static bool
-any_item(JsonPathItem *item, bool (*is) (JsonPathItemType type))
+any_item(JsonPathItem *item, ItemTest is, int depth)
 {
+	JsonPathItem step = *item;
 	JsonPathItem next;
 
 	check_stack_depth();
-	return is(item->type) || any_operand(item, is) ||
-		(jspGetNext(item, &next) && any_item(&next, is));
+	while (!is(&step, depth) && !any_operand(&step, is, depth + 1))
+	{
+		if (!jspGetNext(&step, &next))
+			return false;
+		step = next;
+		depth++;
+	}
+	return true;
 }
 
 static bool
-is_variable(JsonPathItemType type)
+has_item(JsonPath *path, ItemTest is)
 {
-	return type == jpiVariable;
+	JsonPathItem root;
+
+	jspInit(&root, path);
+	return any_item(&root, is, 1);
+}
+
+static bool
+is_too_deep(const JsonPathItem *item, int depth)
+{
+	return depth > DEPTH_MAX;
+}
+
+static bool
+is_variable(const JsonPathItem *item, int depth)
+{
+	return item->type == jpiVariable;
 }
 
 /*
  * A template of datetime() is read, and times with and without a zone are compared, with errors
- * that no mode silences; a regular expression may become too large; ".**" goes down as deep as
- * the payload is nested.
+ * that no mode silences; a number may become too large by being rounded, and a regular expression
+ * be too large; ".**" goes down as deep as the payload is nested. Whatever later versions added
+ * comes after jpiLikeRegex.
  */
 static bool
-is_fragile(JsonPathItemType type)
+is_fragile(const JsonPathItem *item, int depth)
 {
-	return type == jpiDatetime || type == jpiLikeRegex || type == jpiAny;
+	return item->type == jpiDatetime || item->type == jpiCeiling || item->type == jpiFloor ||
+		item->type == jpiAny || item->type >= jpiLikeRegex || depth > DEPTH_UNGUARDED;
 }
 
 static bool
@@ -146,13 +180,13 @@ has_condition(JsonPathItem *item)
 	return true;
 }
 
-bool
-wh_path_has_variable(JsonPath *path)
+void
+wh_path_check(const char *argument, JsonPath *path)
 {
-	JsonPathItem root;
-
-	jspInit(&root, path);
-	return any_item(&root, is_variable);
+	if (has_item(path, is_too_deep))
+		wh_refuse(argument, psprintf("must be at most %d steps deep", DEPTH_MAX));
+	if (has_item(path, is_variable))
+		wh_refuse(argument, "must not contain a variable");
 }
 
 void
@@ -160,9 +194,8 @@ wh_filter_check(JsonPath *path)
 {
 	JsonPathItem root;
 
+	wh_path_check("filter", path);
 	jspInit(&root, path);
-	if (wh_path_has_variable(path))
-		wh_refuse("filter", "must not contain a variable");
 	if (!is_predicate(&root) && !has_condition(&root))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -181,7 +214,7 @@ wh_filter_read(JsonPath *path)
 	memcpy(filter->path, path, VARSIZE(path));
 	jspInit(&root, filter->path);
 	filter->exists = !is_predicate(&root);
-	filter->fragile = any_item(&root, is_fragile);
+	filter->fragile = has_item(filter->path, is_fragile);
 	return filter;
 }
 

@@ -17,10 +17,13 @@ typedef struct WhFilter
 	bool		fragile;		/* evaluating it may raise an error whatever the mode */
 } WhFilter;
 
-/* Whether evaluating the path would fail for want of a variable, which no caller gives it. */
-extern bool wh_path_has_variable(JsonPath *path);
+/*
+ * Raises 22023 for a jsonpath that could exhaust the stack, and for one with a variable, which no
+ * caller gives it.
+ */
+extern void wh_path_check(const char *argument, JsonPath *path);
 
-/* Raises 22023 for a jsonpath that is no filter: one that has no answer of yes or no. */
+/* The same, and for a jsonpath that is no filter: one that has no answer of yes or no. */
 extern void wh_filter_check(JsonPath *path);
 
 /* The filter of an endpoint, in the current context. */

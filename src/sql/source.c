@@ -262,8 +262,8 @@ wh_sql_add_source(PG_FUNCTION_ARGS)
 
 	judge_secret(scheme, secret);
 	(void) wh_tolerance_argument(fcinfo, 3);
-	if (!PG_ARGISNULL(4) && wh_path_has_variable(PG_GETARG_JSONPATH_P(4)))
-		wh_refuse("id_path", "must not contain a variable");
+	if (!PG_ARGISNULL(4))
+		wh_path_check("id_path", PG_GETARG_JSONPATH_P(4));
 
 	SPI_connect();
 	if (wh_execute("INSERT INTO webhooks.sources (tenant_id, name, scheme, tolerance, id_path)"
