@@ -15,6 +15,7 @@
 #include "storage/proc.h"
 #include "utils/acl.h"
 #include "utils/guc_tables.h"
+#include "utils/jsonpath.h"
 #include "utils/regproc.h"
 #include "utils/varlena.h"
 
@@ -75,6 +76,20 @@ wh_insert_index_entries(ResultRelInfo *target, TupleTableSlot *slot, EState *est
 	(void) ExecInsertIndexTuples(target, slot, estate, false, false, NULL, NIL);
 #else
 	(void) ExecInsertIndexTuples(target, slot, estate, false, false, NULL, NIL, false);
+#endif
+}
+
+/* The flags of a jsonpath's like_regex, as its parser took them, for the regular expression. */
+static inline int
+wh_regex_flags(uint32 xflags)
+{
+#if PG_VERSION_NUM < 160000
+	return jspConvertRegexFlags(xflags);
+#else
+	int			flags;
+
+	(void) jspConvertRegexFlags(xflags, &flags, NULL);
+	return flags;
 #endif
 }
 

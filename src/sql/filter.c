@@ -8,11 +8,15 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_collation.h"
+#include "compat.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "regex/regex.h"
 #include "sql/filter.h"
 #include "sql/guard.h"
 #include "sql/session.h"
+#include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 
 /*
@@ -128,6 +132,22 @@ is_variable(const JsonPathItem *item, int depth)
 	return item->type == jpiVariable;
 }
 
+/* Whether it is a regular expression that refers back, as its flags and escapes have it. */
+static bool
+refers_back(const JsonPathItem *item, int depth)
+{
+	text	   *pattern;
+	regex_t    *regex;
+
+	if (item->type != jpiLikeRegex)
+		return false;
+	pattern = cstring_to_text_with_len(item->content.like_regex.pattern,
+									   item->content.like_regex.patternlen);
+	regex = RE_compile_and_cache(pattern, wh_regex_flags(item->content.like_regex.flags),
+								 DEFAULT_COLLATION_OID);
+	return (regex->re_info & REG_UBACKREF) != 0;
+}
+
 /*
  * A template of datetime() is read, and times with and without a zone are compared, with errors
  * that no mode silences; a number may become too large by being rounded, and a regular expression
@@ -187,6 +207,8 @@ wh_path_check(const char *argument, JsonPath *path)
 		wh_refuse(argument, psprintf("must be at most %d steps deep", DEPTH_MAX));
 	if (has_item(path, is_variable))
 		wh_refuse(argument, "must not contain a variable");
+	if (has_item(path, refers_back))
+		wh_refuse(argument, "must not contain a like_regex with a back-reference");
 }
 
 void

@@ -18,8 +18,8 @@ typedef struct WhFilter
 } WhFilter;
 
 /*
- * Raises 22023 for a jsonpath that could exhaust the stack, and for one with a variable, which no
- * caller gives it.
+ * Raises 22023 for a jsonpath that could exhaust the stack or run for minutes, and for one with a
+ * variable, which no caller gives it.
  */
 extern void wh_path_check(const char *argument, JsonPath *path);
 
