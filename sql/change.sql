@@ -196,6 +196,27 @@ SELECT webhooks.watch('orders');
 UPDATE orders SET status = 'the session''s tenant';
 RESET webhooks.tenant_id;
 SELECT * FROM emitted();
+-- of whatever type it is, its text is the tenant's name; one without a text of its own is refused
+CREATE EXTENSION citext;
+CREATE DOMAIN code AS citext;
+CREATE TABLE owned (id int PRIMARY KEY, c citext, d code, e mood, b char(5), u uuid, n numeric, i inet, y bytea, t timestamptz, f float8, j jsonb, a text[], p part);
+SELECT webhooks.watch('owned', tenant_column => 'c');
+INSERT INTO owned VALUES (1, 'Acme', 'Domain', 'sad', 'ab', '6ba7b810-9dad-11d1-80b4-00c04fd430c8', 1.50, '10.0.0.1');
+SELECT webhooks.watch('owned', tenant_column => 'd');
+UPDATE owned SET n = 1;
+SELECT webhooks.watch('owned', tenant_column => 'e');
+UPDATE owned SET n = 2;
+SELECT webhooks.watch('owned', tenant_column => 'b');
+UPDATE owned SET n = 3;
+SELECT webhooks.watch('owned', tenant_column => 'u');
+UPDATE owned SET n = 4;
+SELECT webhooks.watch('owned', tenant_column => 'i');
+UPDATE owned SET n = 5;
+SELECT event_type FROM emitted();
+SELECT c, tried(format('SELECT webhooks.watch(''owned'', tenant_column => %L)', c)) FROM unnest('{y,t,f,j,a,p}'::text[]) c;
+DROP TABLE owned;
+DROP DOMAIN code;
+DROP EXTENSION citext;
 -- whoever gets them is found for each
 SELECT count(webhooks.register_endpoint('https://example.com/' || t, '{account.updated}', t)) FROM unnest('{7,9}'::text[]) t;
 SELECT webhooks.watch('accounts', 'account', tenant_column => 'account_id', level => 'statement');

@@ -86,7 +86,13 @@ typedef struct WhColumn
 /* Raises an error when the column cannot be rendered; allocates in the current context. */
 extern void wh_column_prepare(WhColumn *column, Form_pg_attribute attribute);
 
-/* The value as text that does not depend on the session's settings. */
+/* Whether the text of the column's values is what a reader would write for them. */
+extern bool wh_column_is_readable(const WhColumn *column);
+
+/*
+ * The value as text that does not depend on the session's settings; where it is not readable, that
+ * of its binary form in hexadecimal.
+ */
 extern char *wh_column_text(const WhColumn *column, Datum value);
 
 /* Whether the row's value of the column differs between two versions; all values are deformed. */

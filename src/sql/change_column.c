@@ -103,10 +103,16 @@ wh_column_prepare(WhColumn *column, Form_pg_attribute attribute)
 	prepare_function(column, attribute->atttypid);
 }
 
-/* Whether the type's output is the same in every session. */
+/*
+ * Whether the type's output is the same in every session. That of a string type is its text, also
+ * if an extension made the type.
+ */
 static bool
 is_output_stable(Oid type)
 {
+	char		category;
+	bool		preferred;
+
 	switch (type)
 	{
 		case BOOLOID:
@@ -115,18 +121,21 @@ is_output_stable(Oid type)
 		case INT8OID:
 		case OIDOID:
 		case NUMERICOID:
-		case TEXTOID:
-		case VARCHAROID:
-		case BPCHAROID:
-		case NAMEOID:
 		case CHAROID:
 		case UUIDOID:
 		case INETOID:
 		case CIDROID:
 			return true;
 		default:
-			return get_typtype(type) == TYPTYPE_ENUM;
+			get_type_category_preferred(type, &category, &preferred);
+			return category == TYPCATEGORY_STRING || category == TYPCATEGORY_ENUM;
 	}
+}
+
+bool
+wh_column_is_readable(const WhColumn *column)
+{
+	return is_output_stable(column->type);
 }
 
 char *

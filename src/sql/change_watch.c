@@ -84,6 +84,22 @@ prepare_single(Relation relation, const char *option, List *names)
 	return prepare_list(&columns, relation, option, names) ? columns : NULL;
 }
 
+/* Tenants are named in text, by whoever registers endpoints and confines sessions. */
+static WhColumn *
+prepare_tenant(Relation relation, List *names)
+{
+	WhColumn   *column = prepare_single(relation, "tenant_column", names);
+
+	if (column && !wh_column_is_readable(column))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("tenant_column \"%s\" must not be of type %s", column->name,
+						format_type_be(column->type)),
+				 errdetail("A tenant's name must be the same text in every session."),
+				 errhint("Strings, enums, whole numbers, numeric, boolean, uuid and inet are.")));
+	return column;
+}
+
 List *
 wh_primary_key(Relation relation)
 {
@@ -204,7 +220,7 @@ make_watch(Relation relation, const Trigger *trigger)
 	for (WhChangeKind kind = 0; kind < WH_CHANGE_KINDS; kind++)
 		watch->event_types[kind] = psprintf("%s.%s", options->resource, wh_change_word(kind));
 	prepare_sent(watch, relation, options);
-	watch->tenant = prepare_single(relation, "tenant_column", options->tenant_column);
+	watch->tenant = prepare_tenant(relation, options->tenant_column);
 	watch->idempotency = prepare_single(relation, "idempotency_column",
 										options->idempotency_column);
 	watch->ordering_count = options->ordered_by_key
