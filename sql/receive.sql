@@ -192,6 +192,31 @@ SELECT webhooks.remove_source('shop', tenant_id => 'acme');
 SELECT count(*) FROM webhooks.source_handlers WHERE tenant_id = 'acme';
 SELECT name FROM webhooks.sources WHERE tenant_id = '' ORDER BY 1;
 
+-- Whoever receives for a tenant: its handlers act as that tenant alone, and the session is what it was when they are done.
+CREATE FUNCTION apply_as(message_id text, event_type text, payload jsonb) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	RAISE NOTICE 'handled as "%": %, own %', current_setting('webhooks.tenant_id'), tried(format('SELECT webhooks.dispatch(''a'', ''{}'', %L)', payload ->> 'tenant'), false),
+		tried('SELECT webhooks.dispatch(''a'', ''{}'')', false);
+	IF payload ? 'fail' THEN
+		RAISE 'not now';
+	END IF;
+END $$;
+SELECT webhooks.add_source('shared', :'secret', tenant_id => t), webhooks.on_event('shared', '*', 'apply_as(text, text, jsonb)', tenant_id => t) FROM unnest('{acme,""}'::text[]) t;
+SELECT is_new, current_setting('webhooks.tenant_id') FROM (VALUES ('{"tenant": "other"}')) v(b), webhooks.receive('shared', headers('msg_1', b), b, tenant_id => 'acme');
+SELECT is_new FROM (VALUES ('{"tenant": "acme"}')) v(b), webhooks.receive('shared', headers('msg_2', b), b, tenant_id => 'acme');
+SELECT webhooks.receive('shared', headers('msg_3', b), b, tenant_id => 'acme') FROM (VALUES ('{"tenant": "other", "fail": 1}')) v(b);
+BEGIN;
+SAVEPOINT s;
+SELECT webhooks.receive('shared', headers('msg_3', b), b, tenant_id => 'acme') FROM (VALUES ('{"tenant": "other", "fail": 1}')) v(b);
+ROLLBACK TO s;
+SELECT current_setting('webhooks.tenant_id') = '';
+COMMIT;
+SELECT is_new FROM (VALUES ('{"tenant": "other"}')) v(b), webhooks.receive('shared', headers('msg_1', b), b);
+SET webhooks.tenant_id = 'acme';
+SELECT is_new FROM (VALUES ('{"tenant": "other"}')) v(b), webhooks.receive('shared', headers('msg_4', b), b);
+RESET webhooks.tenant_id;
+SELECT webhooks.remove_source('shared', tenant_id => t) FROM unnest('{acme,""}'::text[]) t;
+
 -- A source gets another secret: during the overlap the older ones are taken, too, and handlers stay.
 \set next whsec_bmV4dCBzZWNyZXQgbmV4dCBzZWNyZXQgbmV4dCA=
 \set last whsec_bGFzdCBzZWNyZXQgbGFzdCBzZWNyZXQgbGFzdCA=
@@ -268,5 +293,5 @@ DROP ROLE regress_webhooks_receiver;
 DROP OPERATOR regress_trap.= (text, text);
 DROP FUNCTION regress_trap.sprung(text, text);
 DROP SCHEMA regress_trap;
-DROP FUNCTION apply_user, apply_order, apply_all, refusal, headers;
+DROP FUNCTION apply_as, apply_user, apply_order, apply_all, refusal, headers;
 DROP TABLE applied;

@@ -29,6 +29,7 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/formatting.h"
+#include "utils/guc.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -348,12 +349,35 @@ call_handler(const char *handler, const Message *message)
 }
 
 static void
-apply(const Message *message)
+call_handlers(const Message *message)
 {
 	ListCell   *cell;
 
 	foreach(cell, wh_source_handlers(message->source, message->event_type))
 		call_handler(lfirst(cell), message);
+}
+
+/*
+ * A tenant's handlers are called in a session confined to that tenant, as the one that registered
+ * them may have been: what they dispatch as the caller is no other tenant's. An error undoes the
+ * setting, too.
+ */
+static void
+apply(const Message *message)
+{
+	const char *tenant_id = message->source->tenant_id;
+	int			nest_level;
+
+	if (tenant_id[0] == '\0' || wh_session_tenant())
+	{
+		call_handlers(message);
+		return;
+	}
+	nest_level = NewGUCNestLevel();
+	(void) set_config_option("webhooks.tenant_id", tenant_id, PGC_SUSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	call_handlers(message);
+	AtEOXact_GUC(true, nest_level);
 }
 
 
