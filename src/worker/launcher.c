@@ -47,6 +47,7 @@ typedef struct Worker
 {
 	BackgroundWorkerHandle *handle; /* NULL while there is none */
 	int			slot;
+	bool		asked;			/* the extension may have come to its database since its start */
 	TimestampTz not_before;		/* of its next start */
 } Worker;
 
@@ -134,6 +135,21 @@ list_databases(void)
 	}
 }
 
+/*
+ * The extension may have come to this database. A worker that is under way, or ending, may have
+ * looked before, whatever it will say.
+ */
+static void
+take_notice(Database *db)
+{
+	for (int i = 0; i < WH_WORKERS_MAX; i++)
+		db->workers[i].asked = true;
+	if (db->presence != ABSENT)
+		return;
+	db->presence = UNKNOWN;
+	db->workers[0].not_before = 0;
+}
+
 /* The extension may have come to a database, or to any; returns whether there may be new ones. */
 static bool
 take_notices(void)
@@ -147,11 +163,8 @@ take_notices(void)
 	{
 		Database   *db = lfirst(cell);
 
-		if (db->presence == ABSENT && (oid == InvalidOid || oid == db->oid))
-		{
-			db->presence = UNKNOWN;
-			db->workers[0].not_before = 0;
-		}
+		if (oid == InvalidOid || oid == db->oid)
+			take_notice(db);
 	}
 	return true;
 }
@@ -169,6 +182,7 @@ start_worker(Database *db, int number, TimestampTz now)
 	};
 	WhWorkerTask task = {.database = db->oid, .number = number};
 
+	w->asked = false;
 	w->not_before = now + RESTART_S * USECS_PER_SEC;
 	task.slot = wh_slot_reserve(db->oid);
 	if (task.slot != WH_SLOT_NONE)
@@ -206,7 +220,7 @@ reap_worker(Database *db, Worker *w, TimestampTz now)
 	switch (wh_slot_state(w->slot))
 	{
 		case WH_SLOT_NO_EXTENSION:
-			db->presence = ABSENT;
+			db->presence = w->asked ? UNKNOWN : ABSENT;
 			break;
 		case WH_SLOT_ENDED:
 		case WH_SLOT_STARTING:
