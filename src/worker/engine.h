@@ -29,8 +29,8 @@ extern WhEngine *wh_engine_create(MemoryContext context, WhEngineOptions options
 extern void wh_engine_destroy(WhEngine *engine);
 
 /*
- * Asks to serve just these shards. Those no longer wanted are given up once nothing of them is in
- * hand; those wanted and free are taken, now or as soon as their owner lets go.
+ * Asks to serve just these shards. Of those no longer wanted nothing more is taken, and they are
+ * given up once nothing of them is in hand; those wanted and free are taken, now or as soon as their owner lets go.
  */
 extern void wh_engine_want(WhEngine *engine, uint64 shards);
 

@@ -14,6 +14,7 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "id.h"
+#include "shmem.h"
 #include "tables.h"
 #include "utils/fmgroids.h"
 #include "utils/jsonb.h"
@@ -445,8 +446,12 @@ read_endpoint(Fetch *fetch, WhPick *pick)
 	int			limit = Min(pick->limit, wh_endpoint_allowance(e, fetch->now));
 	int			taken;
 
-	/* removed, paused or disabled: a wake comes when that changes */
+	/* to be given up, which an endpoint that always has something in hand would put off for ever */
 	e->next_at = DT_NOEND;
+	if ((fetch->queue->shards & wh_shard_bit(wh_shard(&e->endpoint_id))) == 0)
+		return;
+
+	/* removed, paused or disabled: a wake comes when that changes */
 	if (e->config == NULL)
 		wh_endpoint_drop_breaker(e);
 	if (e->config == NULL || !e->config->active)

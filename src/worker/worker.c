@@ -4,8 +4,9 @@
  *
  * Worker number i of n wants each shard s with s mod n = i, and of those of workers that do not
  * run, for want of a background worker slot or because they failed, an equal part. When that
- * changes, every worker works out its new share for itself: it gives up a shard once nothing of it
- * is in hand, and the shard's lock keeps the new owner from starting before.
+ * changes, every worker works out its new share for itself: it takes nothing more of a shard that it
+ * is to give up, gives it up once nothing of it is in hand, and the shard's lock keeps the new owner
+ * from starting before.
  */
 #include "postgres.h"
 
