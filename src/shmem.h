@@ -19,7 +19,7 @@
 #define WH_ALL_SHARDS (~UINT64CONST(0))
 #define WH_SLOTS 64				/* of the whole server */
 #define WH_SLOT_NONE (-1)
-#define WH_WAKES_MAX 1024		/* waiting for one process; more become one "look at everything" */
+#define WH_WAKES_MAX 1024		/* waiting for one process; of more only a WhLost is kept */
 #define WH_TENANT_UNKNOWN 0		/* the hash of no tenant */
 
 typedef enum WhSlotState
@@ -38,6 +38,16 @@ typedef struct WhWake
 	uint32		tenant;			/* hash of whose endpoint it is; may be WH_TENANT_UNKNOWN */
 	bool		lanes;			/* what is first in its lanes may have changed */
 } WhWake;
+
+/* Wakes that are not kept one by one: any endpoint may have been meant. */
+typedef struct WhLost
+{
+	TimestampTz due_at;			/* the earliest; DT_NOEND: none is lost */
+	bool		lanes;			/* of one of them */
+} WhLost;
+
+#define WH_LOST_NONE ((WhLost) {.due_at = DT_NOEND})
+#define WH_LOST_ALL ((WhLost) {.due_at = DT_NOBEGIN, .lanes = true})
 
 typedef struct WhInFlight
 {
@@ -98,6 +108,13 @@ wh_shard_bit(int shard)
 	return UINT64CONST(1) << shard;
 }
 
+static inline void
+wh_lose(WhLost *lost, WhLost more)
+{
+	lost->due_at = Min(lost->due_at, more.due_at);
+	lost->lanes |= more.lanes;
+}
+
 /* Stands for a tenant where only turns are shared out: two tenants may have the same. */
 extern uint32 wh_tenant_hash(const char *tenant_id);
 
@@ -156,9 +173,9 @@ extern void wh_slot_own(uint64 shards);
 
 /*
  * Copies the wakes that came in since the last call to wakes (room for WH_WAKES_MAX) and returns
- * their number. *look is set when some had no room, or somebody asked to look at everything.
+ * their number. *lost stands for those that had no room.
  */
-extern int	wh_slot_take_wakes(WhWake *wakes, bool *look);
+extern int	wh_slot_take_wakes(WhWake *wakes, WhLost *lost);
 
 /*
  * Enters or, with NULL, removes a request. index, below WH_IN_FLIGHT_MAX, is the caller's to
@@ -173,7 +190,7 @@ extern void wh_slot_report(const WhCounts *counts, const char *error);
  * Senders. Both may be called in a commit callback: they never raise.
  */
 extern void wh_shmem_wake(Oid database, const WhWake *wakes, int count);
-extern void wh_shmem_look(Oid database);
+extern void wh_shmem_lose(Oid database, WhLost lost);
 
 /* The requests in flight of a database, palloc'd; returns their number. */
 extern int	wh_shmem_in_flight(Oid database, WhInFlight **requests);

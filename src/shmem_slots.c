@@ -37,7 +37,7 @@ take_free_slot(Oid database, WhSlotState state, int launcher_pid)
 			slot->serves = false;
 			slot->pid = 0;
 			slot->shards = 0;
-			slot->look = false;
+			slot->lost = WH_LOST_NONE;
 			slot->wake_count = 0;
 			slot->in_flight_end = 0;
 		}

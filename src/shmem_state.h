@@ -30,7 +30,7 @@ typedef struct WhSlot
 	int			pid;
 	int			pgprocno;
 	uint64		shards;
-	bool		look;
+	WhLost		lost;
 	int			wake_count;
 	WhWake		wakes[WH_WAKES_MAX];
 	TimestampTz started_at;

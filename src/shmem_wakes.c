@@ -17,12 +17,12 @@ wh_slot_own(uint64 shards)
 }
 
 int
-wh_slot_take_wakes(WhWake *wakes, bool *look)
+wh_slot_take_wakes(WhWake *wakes, WhLost *lost)
 {
 	WhSlot	   *slot;
 	int			count;
 
-	*look = false;
+	*lost = WH_LOST_NONE;
 	if (wh_my_slot == WH_SLOT_NONE)
 		return 0;
 
@@ -30,9 +30,9 @@ wh_slot_take_wakes(WhWake *wakes, bool *look)
 	LWLockAcquire(slot->lock, LW_EXCLUSIVE);
 	count = slot->wake_count;
 	memcpy(wakes, slot->wakes, count * sizeof(WhWake));
-	*look = slot->look;
+	*lost = slot->lost;
 	slot->wake_count = 0;
-	slot->look = false;
+	slot->lost = WH_LOST_NONE;
 	LWLockRelease(slot->lock);
 	return count;
 }
@@ -60,7 +60,8 @@ wh_shmem_wake(Oid database, const WhWake *wakes, int count)
 			if (slot->wake_count < WH_WAKES_MAX)
 				slot->wakes[slot->wake_count++] = wakes[j];
 			else
-				slot->look = true;
+				wh_lose(&slot->lost,
+						(WhLost) {.due_at = wakes[j].due_at, .lanes = wakes[j].lanes});
 		}
 		LWLockRelease(slot->lock);
 		if (told)
@@ -69,7 +70,7 @@ wh_shmem_wake(Oid database, const WhWake *wakes, int count)
 }
 
 void
-wh_shmem_look(Oid database)
+wh_shmem_lose(Oid database, WhLost lost)
 {
 	if (wh_shared == NULL)
 		return;
@@ -82,7 +83,7 @@ wh_shmem_look(Oid database)
 		LWLockAcquire(slot->lock, LW_EXCLUSIVE);
 		told = slot->database == database && slot->state == WH_SLOT_RUNNING;
 		if (told)
-			slot->look = true;
+			wh_lose(&slot->lost, lost);
 		LWLockRelease(slot->lock);
 		if (told)
 			wh_set_latch(slot->pgprocno);

@@ -18,7 +18,7 @@ static WhWake *wakes = NULL;	/* in TopTransactionContext */
 static int	wake_count = 0;
 static int	wake_room = 0;
 static HTAB *wake_index = NULL; /* of wakes by endpoint, once they are many */
-static bool all = false;
+static WhLost lost = {.due_at = DT_NOEND};	/* instead of wakes, once something is lost */
 static bool launcher = false;
 static Oid	launcher_database = InvalidOid;
 
@@ -38,7 +38,7 @@ forget(void)
 	wake_count = 0;
 	wake_room = 0;
 	wake_index = NULL;
-	all = false;
+	lost = WH_LOST_NONE;
 	launcher = false;
 }
 
@@ -48,8 +48,8 @@ at_transaction_end(XactEvent event, void *arg)
 	switch (event)
 	{
 		case XACT_EVENT_COMMIT:
-			if (all)
-				wh_shmem_look(MyDatabaseId);
+			if (lost.due_at != DT_NOEND)
+				wh_shmem_lose(MyDatabaseId, lost);
 			else if (wake_count > 0)
 				wh_shmem_wake(MyDatabaseId, wakes, wake_count);
 			if (launcher)
@@ -77,6 +77,20 @@ register_once(void)
 	if (!registered)
 		RegisterXactCallback(at_transaction_end, NULL);
 	registered = true;
+}
+
+static void
+lose(const WhWake *wake)
+{
+	wh_lose(&lost, (WhLost) {.due_at = wake->due_at, .lanes = wake->lanes});
+}
+
+/* More than a worker's inbox holds: it will have to look at everything anyway. */
+static void
+lose_all(void)
+{
+	for (int i = 0; i < wake_count; i++)
+		lose(&wakes[i]);
 }
 
 static void
@@ -139,11 +153,13 @@ wh_wake_endpoint(const WhWake *wake)
 {
 	WhWake	   *noted;
 
-	if (all || !wh_shmem_available())
+	if (!wh_shmem_available())
 		return;
 	register_once();
 
-	if ((noted = find(&wake->endpoint_id)) != NULL)
+	if (lost.due_at != DT_NOEND)
+		lose(wake);
+	else if ((noted = find(&wake->endpoint_id)) != NULL)
 	{
 		noted->due_at = Min(noted->due_at, wake->due_at);
 		if (noted->tenant == WH_TENANT_UNKNOWN)
@@ -153,15 +169,17 @@ wh_wake_endpoint(const WhWake *wake)
 	else if (wake_count < WH_WAKES_MAX)
 		append(wake);
 	else
-		all = true;				/* more than a worker's inbox holds: it will have to look at
-								 * everything anyway */
+	{
+		lose_all();
+		lose(wake);
+	}
 }
 
 void
 wh_wake_all(void)
 {
 	register_once();
-	all = true;
+	lost = WH_LOST_ALL;
 }
 
 void

@@ -54,10 +54,12 @@ look(WhEngine *e, TimestampTz now)
 	{
 		e->looking = true;
 		e->look_wanted = false;
+		e->looking_for = e->lost;
+		e->lost = WH_LOST_NONE;
 		e->look_cost_us = 0;
 		memset(&e->looked, 0, sizeof(pg_uuid_t));
 	}
-	result = wh_queue_look(&e->queue, &e->looked, &done, &expires_at);
+	result = wh_queue_look(&e->queue, &e->looking_for, &e->looked, &done, &expires_at);
 	after = GetCurrentTimestamp();
 	e->look_cost_us += after - now;
 	e->look_part_at = after + PART_SHARE * (after - now);
@@ -66,7 +68,8 @@ look(WhEngine *e, TimestampTz now)
 	e->looking = false;
 	if (result == WH_TRANSACTION_DONE && e->expired_to == DT_NOBEGIN)
 		e->expire_at = Max(expires_at, e->expire_not_before);
-	e->look_wanted |= result != WH_TRANSACTION_DONE;
+	if (result != WH_TRANSACTION_DONE)
+		wh_look_for_lost(e, e->looking_for);
 	e->look_not_before = after + LOOK_SHARE * e->look_cost_us;
 	wh_engine_note(e, result, &e->look_not_before);
 	e->look_at = Max(wh_later(after, LOOK_MS), e->look_not_before);
@@ -75,14 +78,14 @@ look(WhEngine *e, TimestampTz now)
 static void
 take_wakes(WhEngine *e, TimestampTz now)
 {
-	bool		overflow;
-	int			count = wh_slot_take_wakes(e->wakes, &overflow);
+	WhLost		lost;
+	int			count = wh_slot_take_wakes(e->wakes, &lost);
 
 	for (int i = 0; i < count; i++)
 		if (e->queue.shards & wh_shard_bit(wh_shard(&e->wakes[i].endpoint_id)))
 			wh_scheduler_wake(e->queue.scheduler, &e->wakes[i]);
-	if (overflow)
-		e->look_wanted = true;
+	if (lost.due_at != DT_NOEND)
+		wh_look_for_lost(e, lost);
 	look(e, now);				/* even with no shards: it is also how a dropped extension is
 								 * noticed */
 }
@@ -294,6 +297,7 @@ wh_engine_create(MemoryContext parent, WhEngineOptions options)
 	e->fetch_limit = WH_IN_FLIGHT_MAX;
 	e->record_limit = WH_FLUSH_COUNT;
 	e->expired_to = DT_NOBEGIN;
+	e->lost = WH_LOST_NONE;
 	e->queue.in_session = options.in_session;
 	e->queue.context = context;
 	e->queue.scheduler = wh_scheduler_create(context);

@@ -70,7 +70,9 @@ struct WhEngine
 	WhProxyState proxy;
 
 	bool		look_wanted;
+	WhLost		lost;			/* what the next look is to find, and no wake tells */
 	bool		looking;		/* a look is under way */
+	WhLost		looking_for;	/* what lost was when it began */
 	pg_uuid_t	looked;			/* the last endpoint it came to */
 	int64		look_cost_us;	/* so far */
 	TimestampTz look_part_at;	/* its next part */
@@ -91,6 +93,14 @@ static inline TimestampTz
 wh_later(TimestampTz at, int64 ms)
 {
 	return at + ms * 1000;
+}
+
+/* Asks for a look that stands in for wakes that are lost. */
+static inline void
+wh_look_for_lost(WhEngine *engine, WhLost lost)
+{
+	wh_lose(&engine->lost, lost);
+	engine->look_wanted = true;
 }
 
 /* Takes note of how a transaction ended; *not_before is set when it is to be tried again later. */

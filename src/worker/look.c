@@ -4,7 +4,8 @@
  * much that is; and it is done in parts, since deliveries wait meanwhile.
  *
  * The index is read first, and the queue only for endpoints that are not at work: a row that is
- * deleted stays in the index as long as an old snapshot may see it.
+ * deleted stays in the index as long as an old snapshot may see it. Those at work are left alone,
+ * unless the look stands in for wakes: these may have told of rows before their cursors.
  *
  * What was dispatched by one transaction while another removed the endpoint is found here, too, and
  * cancelled: remove_endpoint did not see it.
@@ -31,6 +32,7 @@
 typedef struct Look
 {
 	WhQueue    *queue;
+	const WhLost *lost;
 	pg_uuid_t  *after;
 	bool		done;
 	TimestampTz expires_at;		/* the queue's earliest, once it is done; DT_NOEND: there is none */
@@ -87,12 +89,20 @@ find_tenant(Look *look, WhWake *wake)
 	return true;
 }
 
-/* The endpoint of an index entry is dealt with, or was before. */
-static bool
-is_known(const Look *look, const pg_uuid_t *endpoint_id)
+/*
+ * What is past its cursor it finds by itself. The cursor moves back no further than it must: before
+ * it may be many dead entries.
+ */
+static void
+wake_at_work(Look *look, const Entry *entry)
 {
-	return (look->queue->shards & wh_shard_bit(wh_shard(endpoint_id))) == 0 ||
-		wh_scheduler_at_work(look->queue->scheduler, endpoint_id, look->now);
+	WhWake		wake = {
+		.endpoint_id = entry->endpoint_id, .due_at = Max(entry->due_at, look->lost->due_at),
+		.tenant = WH_TENANT_UNKNOWN, .lanes = look->lost->lanes
+	};
+
+	if (look->lost->due_at != DT_NOEND)
+		wh_scheduler_wake(look->queue->scheduler, &wake);
 }
 
 /* Returns whether the entry's endpoint is dealt with. */
@@ -103,14 +113,19 @@ look_at_entry(Look *look, const Entry *entry, bool last)
 		.endpoint_id = entry->endpoint_id, .due_at = entry->due_at, .lanes = true
 	};
 
-	if (is_known(look, &entry->endpoint_id))
+	if ((look->queue->shards & wh_shard_bit(wh_shard(&entry->endpoint_id))) == 0)
 		return true;
+	if (wh_scheduler_at_work(look->queue->scheduler, &entry->endpoint_id, look->now))
+	{
+		wake_at_work(look, entry);
+		return true;
+	}
 
 	/* a dead one, perhaps the first of many: who reads the endpoint will find out */
 	if (!index_fetch_heap(look->rows->scan, look->rows->slot) && !last)
 		return false;
 	if (find_tenant(look, &wake))
-		wh_scheduler_wake(look->queue->scheduler, &wake);
+		wh_scheduler_found(look->queue->scheduler, &wake, look->now);
 	else
 		look->removed[look->removed_count++] = UUIDPGetDatum(wh_uuid_copy(&wake.endpoint_id));
 	return true;
@@ -204,9 +219,12 @@ look(void *state)
 }
 
 WhTransactionResult
-wh_queue_look(WhQueue *queue, pg_uuid_t *after, bool *done, TimestampTz *expires_at)
+wh_queue_look(WhQueue *queue, const WhLost *lost, pg_uuid_t *after, bool *done,
+			  TimestampTz *expires_at)
 {
-	Look		part = {.queue = queue, .after = after, .now = GetCurrentTimestamp()};
+	Look		part = {
+		.queue = queue, .lost = lost, .after = after, .now = GetCurrentTimestamp()
+	};
 	WhTransactionResult result = wh_queue_transact(queue, "looking for queued deliveries", look,
 												   &part);
 

@@ -393,16 +393,22 @@ wh_scheduler_wake(WhScheduler *s, const WhWake *wake)
 }
 
 bool
-wh_scheduler_at_work(WhScheduler *s, const pg_uuid_t *endpoint_id, TimestampTz now)
+wh_scheduler_at_work(const WhScheduler *s, const pg_uuid_t *endpoint_id, TimestampTz now)
 {
 	WhEndpoint *e = hash_search(s->endpoints, endpoint_id, HASH_FIND, NULL);
 
-	if (e == NULL)
-		return false;
-	if ((e->in_hand > 0 || e->next_at <= now) && now < e->looked_at + REREAD_US)
-		return true;
-	e->looked_at = now;
-	return false;
+	return e && (e->in_hand > 0 || e->next_at <= now) && now < e->looked_at + REREAD_US;
+}
+
+void
+wh_scheduler_found(WhScheduler *s, const WhWake *wake, TimestampTz now)
+{
+	WhEndpoint *e;
+
+	wh_scheduler_wake(s, wake);
+	e = hash_search(s->endpoints, &wake->endpoint_id, HASH_FIND, NULL);
+	if (e)						/* it may have been one idle too many */
+		e->looked_at = now;
 }
 
 /* Moves those whose time has come from waiting to ready. */

@@ -165,11 +165,14 @@ extern WhScheduler *wh_scheduler_create(MemoryContext context);
 extern void wh_scheduler_wake(WhScheduler *scheduler, const WhWake *wake);
 
 /*
- * Whether the endpoint is being read anyway, so that a look need not wake it. Now and then it is
- * read from the start all the same: false, at most once a minute.
+ * Whether the endpoint is being read anyway, so that a look need not wake it. Now and then it is to
+ * be read from the start all the same: false, when no look has found it for a minute.
  */
-extern bool wh_scheduler_at_work(WhScheduler *scheduler, const pg_uuid_t *endpoint_id,
+extern bool wh_scheduler_at_work(const WhScheduler *scheduler, const pg_uuid_t *endpoint_id,
 								 TimestampTz now);
+
+/* Wakes an endpoint that a look has found not at work. */
+extern void wh_scheduler_found(WhScheduler *scheduler, const WhWake *wake, TimestampTz now);
 
 /* What the process may take in hand. */
 typedef struct WhRoom

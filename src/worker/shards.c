@@ -64,9 +64,12 @@ wh_shards_acquire(WhEngine *e, TimestampTz now)
 		return;
 	e->queue.shards = e->owned & e->wanted;
 
-	/* First be found by whoever commits now, then look for what was committed before. */
+	/*
+	 * First be found by whoever commits now, then look for what was committed before. A wake may
+	 * come in between: its endpoint's cursor begins behind that.
+	 */
 	wh_slot_own(e->queue.shards);
-	e->look_wanted = true;
+	wh_look_for_lost(e, WH_LOST_ALL);
 	e->look_not_before = now;
 }
 
@@ -76,7 +79,12 @@ wh_engine_want(WhEngine *e, uint64 shards)
 	e->wanted = shards;
 	e->queue.shards = e->owned & e->wanted;
 	wh_slot_own(e->queue.shards);
-	e->look_wanted = true;		/* for those taken back before they were released */
+
+	/*
+	 * For those taken back before they were released: meanwhile their wakes went to nobody, and
+	 * nothing more was read of them.
+	 */
+	wh_look_for_lost(e, WH_LOST_ALL);
 	e->acquire_at = 0;
 }
 

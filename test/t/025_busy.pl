@@ -10,7 +10,7 @@ use WebhooksTest;
 
 use constant {
 	RATE    => 20,		# requests a second, each answered after half a second: ten are always under way
-	BACKLOG => 600,		# half a minute's work
+	BACKLOG => 1000,	# most of a minute's work
 };
 
 my $node = start_node();
@@ -85,6 +85,19 @@ sub shares
 	is_found($late, $endpoint_id, $path, 'and finds what is committed late');
 	is(scalar(grep { $_ > 1 } values %{ $receiver->by_delivery($path) }), 0, 'and nothing is sent twice');
 	value($node, "SELECT webhooks.remove_endpoint('$endpoint_id')");
+}
+
+# A transaction has wakes for more endpoints than a worker's inbox takes, so that it looks at the queue instead
+
+{
+	my ($endpoint_id, $path) = add_busy_endpoint('lost');
+	my ($session, $late) = begin_late('lost');
+	$session->query_safe(sprintf q{SELECT count(webhooks.register_endpoint('%s', '{other}')) FROM generate_series(1, 1100)}, $receiver->url('/other'));
+	dispatch_backlog('lost', $path);
+	$session->query_safe('COMMIT');
+	$session->quit;
+	is_found($late, $endpoint_id, $path, 'what is committed late is found although its wake is lost');
+	is(scalar(grep { $_ > 1 } values %{ $receiver->by_delivery($path) }), 0, 'and nothing is sent twice');
 }
 
 is_deeply([ crashes($node) ], [], 'nothing crashed');
