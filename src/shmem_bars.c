@@ -20,14 +20,22 @@ find_bar(Oid database, int pid)
 	return NULL;
 }
 
+/* Whoever ends in the middle of the statement: the database is as it was, and has no workers. */
 static void
 unbar_at_exit(int code, Datum arg)
 {
+	bool		barred = false;
+
 	LWLockAcquire(wh_shared->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < WH_BARS_MAX; i++)
 		if (wh_shared->bars[i].pid == MyProcPid)
+		{
 			wh_shared->bars[i] = (WhBar) {0};
+			barred = true;
+		}
 	LWLockRelease(wh_shared->lock);
+	if (barred)
+		wh_launcher_notify(InvalidOid);
 }
 
 bool

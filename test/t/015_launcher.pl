@@ -74,6 +74,22 @@ sub is_served
 	is_served('postgres', 'an extension that came again while the worker that saw it go was ending');
 }
 
+# Whoever wanted a database for himself is terminated meanwhile
+
+{
+	wait_until(sub { worker_pids($node) == 1 && worker_pids($node, 'late') == 1 }, 'the workers');
+	my $other = $node->background_psql('late');
+	my $session = $node->background_psql('postgres', on_error_stop => 0);
+	my $pid = $session->query_safe('SELECT pg_backend_pid()');
+	$session->query_until(qr/started/, "\\echo started\nDROP DATABASE late;\n");
+	wait_until(sub { worker_pids($node, 'late') == 0 }, 'the worker to leave');
+	value($node, "SELECT pg_terminate_backend($pid, 10000)");
+	is_served('late', 'a database that is not dropped after all');
+	is(value($node, 'SELECT count(*) FROM webhooks.endpoints', 'late'), 0, 'and is still there');
+	$other->quit;
+	eval { $session->quit };
+}
+
 is_deeply([ crashes($node) ], [], 'nothing crashed');
 $node->stop;
 done_testing();
