@@ -87,6 +87,18 @@ if_may_copy(CreatedbStmt *stmt)
 		database : InvalidOid;
 }
 
+/* Other options of a database are changed beside whoever is connected. */
+static bool
+sets_tablespace(const AlterDatabaseStmt *stmt)
+{
+	ListCell   *cell;
+
+	foreach(cell, stmt->options)
+		if (strcmp(lfirst_node(DefElem, cell)->defname, "tablespace") == 0)
+			return true;
+	return false;
+}
+
 /*
  * The database that the statement wants for itself; InvalidOid for none, or when the user may not.
  */
@@ -102,12 +114,22 @@ wanted_database(Node *stmt)
 				return InvalidOid;
 			return if_owner(((RenameStmt *) stmt)->subname);
 		case T_AlterDatabaseStmt:
+			if (!sets_tablespace((AlterDatabaseStmt *) stmt))
+				return InvalidOid;
 			return if_owner(((AlterDatabaseStmt *) stmt)->dbname);
 		case T_CreatedbStmt:
 			return if_may_copy((CreatedbStmt *) stmt);
 		default:
 			return InvalidOid;
 	}
+}
+
+/* The launcher leaves out databases that allow no connections; that may have changed. */
+static void
+tell_of_options(Node *stmt)
+{
+	if (IsA(stmt, AlterDatabaseStmt))
+		wh_wake_launcher(get_database_oid(((AlterDatabaseStmt *) stmt)->dbname, true));
 }
 
 static void
@@ -133,6 +155,7 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 	if (!OidIsValid(database) || !wh_database_bar(database))
 	{
 		next(pstmt, query, read_only_tree, context, params, environment, dest, completion);
+		tell_of_options(pstmt->utilityStmt);
 		return;
 	}
 	PG_TRY();

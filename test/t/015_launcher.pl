@@ -90,6 +90,20 @@ sub is_served
 	eval { $session->quit };
 }
 
+# Options of a database that are changed beside whoever is connected
+
+{
+	my ($worker) = worker_pids($node);
+	value($node, "ALTER DATABASE postgres $_") for 'CONNECTION LIMIT 90', 'IS_TEMPLATE false', 'ALLOW_CONNECTIONS true';
+	is_deeply([ worker_pids($node) ], [$worker], 'options of a database are changed without its workers taking notice');
+
+	# one that allowed no connections is served once it does
+	value($node, 'ALTER DATABASE late ALLOW_CONNECTIONS false');
+	value($node, q{SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = 'late'});
+	value($node, 'ALTER DATABASE late ALLOW_CONNECTIONS true');
+	is_served('late', 'a database that allows connections again is served');
+}
+
 is_deeply([ crashes($node) ], [], 'nothing crashed');
 $node->stop;
 done_testing();
