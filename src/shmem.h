@@ -152,9 +152,10 @@ extern bool wh_launcher_take_notice(Oid *database);
 
 /*
  * Worker or session. The slot attached to is remembered, and given back when the process exits.
- * False: there is none to be had, or the launcher that reserved it is gone.
+ * False: there is none to be had, or the launcher that reserved it is gone; the next one may have
+ * reserved the slot for another worker by now.
  */
-extern bool wh_slot_attach(int slot, int number);
+extern bool wh_slot_attach(int slot, int launcher_pid, int number);
 extern bool wh_slot_attach_session(void);
 extern void wh_slot_detach(WhSlotState state);
 

@@ -194,17 +194,19 @@ detach_at_exit(int code, Datum arg)
 		wh_slot_detach((WhSlotState) DatumGetInt32(arg));
 }
 
+/* launcher_pid: of who reserved it, for whoever attaches; 0 for a session's. */
 static bool
-attach(int slot, WhSlotState expected)
+attach(int slot, WhSlotState expected, int launcher_pid, int number)
 {
 	WhSlot	   *s = &wh_shared->slots[slot];
 	bool		mine;
 
 	LWLockAcquire(s->lock, LW_EXCLUSIVE);
-	mine = s->state == expected && !orphaned(s);
+	mine = s->state == expected && s->launcher_pid == launcher_pid && !orphaned(s);
 	if (mine)
 	{
 		s->state = WH_SLOT_RUNNING;
+		s->number = number;
 		s->pid = MyProcPid;
 		s->pgprocno = wh_my_proc_number();
 		s->started_at = GetCurrentTimestamp();
@@ -218,10 +220,9 @@ attach(int slot, WhSlotState expected)
 }
 
 bool
-wh_slot_attach(int slot, int number)
+wh_slot_attach(int slot, int launcher_pid, int number)
 {
-	wh_shared->slots[slot].number = number;
-	if (!attach(slot, WH_SLOT_STARTING))
+	if (!attach(slot, WH_SLOT_STARTING, launcher_pid, number))
 		return false;
 	before_shmem_exit(detach_at_exit, Int32GetDatum(WH_SLOT_ENDED));
 	tell_workers(wh_shared->slots[slot].database);
@@ -255,7 +256,7 @@ wh_slot_attach_session(void)
 	slot = take_free_slot(MyDatabaseId, WH_SLOT_RUNNING, 0);
 	if (slot == WH_SLOT_NONE)
 		return false;
-	(void) attach(slot, WH_SLOT_RUNNING);
+	(void) attach(slot, WH_SLOT_RUNNING, 0, -1);
 	if (!registered)
 		before_shmem_exit(detach_at_exit, Int32GetDatum(WH_SLOT_FREE));
 	registered = true;

@@ -180,7 +180,9 @@ start_worker(Database *db, int number, TimestampTz now)
 		.bgw_restart_time = BGW_NEVER_RESTART,
 		.bgw_notify_pid = MyProcPid
 	};
-	WhWorkerTask task = {.database = db->oid, .number = number};
+	WhWorkerTask task = {
+		.database = db->oid, .launcher_pid = MyProcPid, .number = number
+	};
 
 	w->asked = false;
 	w->not_before = now + RESTART_S * USECS_PER_SEC;

@@ -130,7 +130,7 @@ wh_worker_main(Datum arg)
 	pqsignal(SIGINT, wh_transaction_sigint);
 	BackgroundWorkerUnblockSignals();
 
-	if (!wh_slot_attach(task.slot, task.number))
+	if (!wh_slot_attach(task.slot, task.launcher_pid, task.number))
 		proc_exit(0);
 	BackgroundWorkerInitializeConnectionByOid(task.database, InvalidOid, 0);
 	set_transaction_defaults();

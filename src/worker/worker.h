@@ -15,6 +15,7 @@ typedef struct WhWorkerTask
 {
 	Oid			database;
 	int			slot;			/* reserved for it, see shmem.h */
+	int			launcher_pid;	/* by whom */
 	int			number;			/* among the database's workers, from 0 */
 } WhWorkerTask;
 
