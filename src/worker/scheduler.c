@@ -282,8 +282,12 @@ wh_scheduler_place(WhScheduler *s, WhEndpoint *e, TimestampTz now)
 
 /* ---- endpoints come and go ---- */
 
-static void
-join_tenant(WhScheduler *s, WhEndpoint *e, uint32 hash)
+/*
+ * This may run out of memory, so it comes before anything is changed. A tenant that no endpoint
+ * joins then does no harm.
+ */
+static WhTenant *
+enter_tenant(WhScheduler *s, uint32 hash)
 {
 	bool		found;
 	WhTenant   *t = hash_search(s->tenants, &hash, HASH_ENTER, &found);
@@ -293,6 +297,12 @@ join_tenant(WhScheduler *s, WhEndpoint *e, uint32 hash)
 		*t = (WhTenant) {.hash = hash, .crowded.ph_compare = compare_in_flight};
 		dlist_init(&t->ready);
 	}
+	return t;
+}
+
+static void
+join_tenant(WhEndpoint *e, WhTenant *t)
+{
 	t->endpoint_count++;
 	t->in_hand += e->in_hand;
 	e->tenant = t;
@@ -310,24 +320,28 @@ leave_tenant(WhScheduler *s, WhEndpoint *e)
 static WhEndpoint *
 find_or_enter(WhScheduler *s, const WhWake *wake)
 {
-	bool		found;
-	WhEndpoint *e = hash_search(s->endpoints, &wake->endpoint_id, HASH_ENTER, &found);
+	WhEndpoint *e = hash_search(s->endpoints, &wake->endpoint_id, HASH_FIND, NULL);
 
-	if (!found)
+	if (e == NULL)
 	{
+		WhTenant   *t = enter_tenant(s, wake->tenant);
+
+		e = hash_search(s->endpoints, &wake->endpoint_id, HASH_ENTER, NULL);
 		*e = (WhEndpoint) {
 			.endpoint_id = wake->endpoint_id, .place = WH_FULL, .next_at = DT_NOEND,
 			.cursor.due_at = wake->due_at, .looked_at = GetCurrentTimestamp()
 		};
 		dlist_init(&e->open_lanes);
 		dlist_init(&e->lanes);
-		join_tenant(s, e, wake->tenant);
+		join_tenant(e, t);
 	}
 	else if (e->tenant->hash != wake->tenant && wake->tenant != WH_TENANT_UNKNOWN)
 	{
+		WhTenant   *t = enter_tenant(s, wake->tenant);
+
 		lift(s, e);
 		leave_tenant(s, e);
-		join_tenant(s, e, wake->tenant);
+		join_tenant(e, t);
 	}
 	return e;
 }
