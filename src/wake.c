@@ -106,13 +106,13 @@ append(const WhWake *wake)
 {
 	if (wakes == NULL)
 	{
+		wakes = MemoryContextAlloc(TopTransactionContext, LINEAR_MAX * sizeof(WhWake));
 		wake_room = LINEAR_MAX;
-		wakes = MemoryContextAlloc(TopTransactionContext, wake_room * sizeof(WhWake));
 	}
 	else if (wake_count == wake_room)
 	{
-		wake_room *= 2;
-		wakes = repalloc(wakes, wake_room * sizeof(WhWake));
+		wakes = repalloc(wakes, 2 * wake_room * sizeof(WhWake));
+		wake_room *= 2;			/* now that there is: a savepoint may catch the error */
 	}
 	wakes[wake_count++] = *wake;
 
