@@ -281,6 +281,29 @@ wh_engine_reload(WhEngine *e)
 	e->look_wanted = true;
 }
 
+static void
+start_sender(WhEngine *e)
+{
+	e->sender = wh_sender_create();
+	if (e->sender == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				 errmsg("could not start the thread that sends requests"),
+				 errhint("The server may be short of memory or file descriptors.")));
+	if (!e->options.in_session && wh_sender_capacity(e->sender) < wh_max_in_flight)
+		ereport(LOG,
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				 errmsg("webhooks: the limit of file descriptors allows %d requests at once, "
+						"not %d",
+						wh_sender_capacity(e->sender), wh_max_in_flight),
+				 errhint("Raise it (ulimit -n, LimitNOFILE), or lower webhooks.max_in_flight.")));
+	e->wait_set = wh_create_wait_event_set(e->context, 3);
+	AddWaitEventToSet(e->wait_set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+	AddWaitEventToSet(e->wait_set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
+	AddWaitEventToSet(e->wait_set, WL_SOCKET_READABLE, wh_sender_descriptor(e->sender),
+					  NULL, NULL);
+}
+
 WhEngine *
 wh_engine_create(MemoryContext parent, WhEngineOptions options)
 {
@@ -312,24 +335,19 @@ wh_engine_create(MemoryContext parent, WhEngineOptions options)
 	for (int i = 0; i < WH_IN_FLIGHT_MAX; i++)
 		e->free_indexes[i] = WH_IN_FLIGHT_MAX - 1 - i;
 
-	e->sender = wh_sender_create();
-	if (e->sender == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-				 errmsg("could not start the thread that sends requests"),
-				 errhint("The server may be short of memory or file descriptors.")));
-	if (!options.in_session && wh_sender_capacity(e->sender) < wh_max_in_flight)
-		ereport(LOG,
-				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-				 errmsg("webhooks: the limit of file descriptors allows %d requests at once, "
-						"not %d",
-						wh_sender_capacity(e->sender), wh_max_in_flight),
-				 errhint("Raise it (ulimit -n, LimitNOFILE), or lower webhooks.max_in_flight.")));
-	e->wait_set = wh_create_wait_event_set(context, 3);
-	AddWaitEventToSet(e->wait_set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
-	AddWaitEventToSet(e->wait_set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
-	AddWaitEventToSet(e->wait_set, WL_SOCKET_READABLE, wh_sender_descriptor(e->sender),
-					  NULL, NULL);
+	PG_TRY();
+	{
+		start_sender(e);
+	}
+	PG_CATCH();
+	{
+		/* a session lives on, and would keep the thread and the descriptors */
+		wh_sender_destroy(e->sender);
+		if (e->wait_set)
+			FreeWaitEventSet(e->wait_set);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
 	MemoryContextSwitchTo(before);
 	return e;
 }
