@@ -1665,10 +1665,11 @@ BEGIN
 	END IF;
 
 	-- So many rows a call: the deliveries of the worker that calls wait meanwhile.
+	-- whatever a transaction is replaying is not waited for
 	DELETE FROM webhooks.dead_letters WHERE delivery_id IN (
 		SELECT delivery_id FROM webhooks.dead_letters
 		WHERE dead_at < now() - current_setting('webhooks.dead_letter_retention')::interval
-		LIMIT rows_a_call);
+		LIMIT rows_a_call FOR UPDATE SKIP LOCKED);
 	GET DIAGNOSTICS removed = ROW_COUNT;
 	IF removed = rows_a_call THEN
 		RETURN 'removed dead letters';

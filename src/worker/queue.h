@@ -78,8 +78,8 @@ extern WhTransactionResult wh_queue_transact(WhQueue *queue, const char *activit
 /*
  * A part of a look at the whole queue: of the endpoints past *after, wakes those of the queue's
  * shards that have a row, as of their earliest row, and moves *after on. Those at work are woken as
- * of what is lost, or left out when nothing is. Zeros begin a look; *done says that it is over, and *expires_at then when the first of the queue's
- * deliveries expires, or may, DT_NOEND being never.
+ * of what is lost, or left out when nothing is. Zeros begin a look; *done says that it is over, and
+ * *expires_at then when the first of the queue's deliveries expires, or may, DT_NOEND being never.
  */
 extern WhTransactionResult wh_queue_look(WhQueue *queue, const WhLost *lost, pg_uuid_t *after,
 										 bool *done, TimestampTz *expires_at);
