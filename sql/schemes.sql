@@ -53,6 +53,13 @@ SELECT webhooks.rotate_secret(:'plain', secret => 'another secret');
 SELECT webhooks.rotate_secret(:'plain', secret => :'private');
 SELECT webhooks.rotate_secret(:'both', secret => 'mysecret');
 
+BEGIN READ ONLY;
+SELECT webhooks.public_key(:'both') LIKE 'whpk\_%';
+COMMIT;
+BEGIN;
+SELECT count(webhooks.public_key(:'both'));
+SELECT mode FROM pg_locks WHERE relation = 'webhooks.endpoints'::regclass AND pid = pg_backend_pid() AND mode <> 'AccessShareLock';
+COMMIT;
 SELECT webhooks.public_key(NULL);
 SELECT webhooks.public_key('00000000-0000-0000-0000-000000000000');
 DO $$ BEGIN PERFORM webhooks.public_key(endpoint_id) FROM register('{v1}') r(endpoint_id uuid, secret text);

@@ -54,6 +54,17 @@ wh_lock_endpoint(const pg_uuid_t *endpoint_id)
 	return wh_lock_endpoint_row(endpoint_id).state;
 }
 
+void
+wh_find_endpoint(const pg_uuid_t *endpoint_id)
+{
+	WhArgument	arguments[] = {{UUIDOID, UUIDPGetDatum(endpoint_id)}, wh_tenant_argument()};
+
+	if (wh_execute("SELECT FROM webhooks.endpoints"
+				   " WHERE endpoint_id = $1 AND tenant_id = coalesce($2, tenant_id)",
+				   2, arguments) != 1)
+		wh_refuse_unknown("endpoint", endpoint_id);
+}
+
 static void
 set_state(const pg_uuid_t *endpoint_id, const char *state, const char *reason)
 {

@@ -25,4 +25,7 @@ extern WhLockedEndpoint wh_lock_endpoint_row(const pg_uuid_t *endpoint_id);
 /* The same, its state alone. */
 extern char *wh_lock_endpoint(const pg_uuid_t *endpoint_id);
 
+/* Raises P0002 in the same cases; locks nothing. */
+extern void wh_find_endpoint(const pg_uuid_t *endpoint_id);
+
 #endif

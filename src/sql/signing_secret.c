@@ -140,7 +140,7 @@ wh_sql_public_key(PG_FUNCTION_ARGS)
 	char	   *pair;
 
 	SPI_connect();
-	(void) wh_lock_endpoint(endpoint_id);
+	wh_find_endpoint(endpoint_id);
 	pair = read_secrets(endpoint_id).pair;
 	if (pair == NULL || wh_key_decode_ed25519(pair, &key) != WH_SECRET_OK)
 		ereport(ERROR,
