@@ -50,6 +50,19 @@ SELECT webhooks.add_source('shop', 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw');
 SELECT webhooks.rotate_source_secret('shop', 'whsec_bmV4dCBzZWNyZXQgbmV4dCBzZWNyZXQgbmV4dCA=');
 SELECT encryption_key_id, secret ~ 'whsec_', expires_at IS NULL FROM webhooks.source_secrets ORDER BY 3;
 
+-- another tenant's of the same name does not open, nor one whose tenant and name make the same words
+CREATE FUNCTION received(source text, tenant text) RETURNS text LANGUAGE sql AS $$
+	SELECT tried(format('SELECT webhooks.receive(%L, %L, ''{}''::text, tenant_id => %L)', source, jsonb_build_object('webhook-id', 'm', 'webhook-timestamp', t,
+		'webhook-signature', webhooks.sign('whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw', 'm', to_timestamp(t), '{}'::text)), tenant), false)
+	FROM (SELECT floor(EXTRACT(epoch FROM now()))::bigint AS t) n
+$$;
+BEGIN;
+SELECT count(webhooks.add_source(s, 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw', tenant_id => t)) FROM (VALUES ('b c', 'a'), ('c', 'a b'), ('b c', 'z')) v(s, t);
+SELECT received('b c', 'a'), received('c', 'a b'), received('b c', 'z');
+UPDATE webhooks.source_secrets SET secret = (SELECT secret FROM webhooks.source_secrets WHERE tenant_id = 'a') WHERE source IN ('b c', 'c');
+SELECT received('b c', 'a'), received('c', 'a b'), received('b c', 'z');
+ROLLBACK;
+
 -- Another key comes first: the old one still opens. An event's Authorization value is sealed, too.
 INSERT INTO webhooks.event_secrets VALUES ('01900000-0000-7000-8000-000000000001', 'Bearer top secret');
 SELECT count(webhooks.dispatch('a', '{}', headers => '{"Authorization": "Bearer top secret"}'));
@@ -128,4 +141,4 @@ SELECT pg_reload_conf();
 \c -
 CALL leave_nothing();
 DROP FUNCTION failing();
-DROP FUNCTION stored(uuid);
+DROP FUNCTION stored(uuid), received(text, text);

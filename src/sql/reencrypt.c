@@ -38,7 +38,9 @@ static const SecretTable secret_tables[] = {
 	"event_id", "uuid", true},
 	{"webhooks.signing_keys", "'signing_key ' || tenant_id || ' ' || key_id",
 	"ctid", "tid", false},
-	{"webhooks.source_secrets", "'source ' || source", "ctid", "tid", false},
+	{"webhooks.source_secrets",
+		"'source ' || octet_length(tenant_id) || ' ' || tenant_id || ' ' || source",
+	"ctid", "tid", false},
 };
 
 /* Seals what the row (secret, key id, owner, key) holds. False: it could not be opened. */

@@ -34,10 +34,11 @@ PG_FUNCTION_INFO_V1(wh_sql_rotate_source_secret);
 PG_FUNCTION_INFO_V1(wh_sql_remove_source);
 PG_FUNCTION_INFO_V1(wh_sql_on_event);
 
+/* Both may contain blanks: the tenant's length tells where its name ends. */
 static char *
-secret_owner(const char *name)
+secret_owner(const char *tenant_id, const char *name)
 {
-	return psprintf("source %s", name);
+	return psprintf("source %zu %s %s", strlen(tenant_id), tenant_id, name);
 }
 
 static void
@@ -89,7 +90,8 @@ read_secret(WhSource *source, HeapTuple tuple, TupleDesc desc)
 		text_column(tuple, desc, SOURCE_SECRETS_ENCRYPTION_KEY_ID)
 	};
 	const char *reason = NULL;
-	char	   *secret = wh_secret_open(&sealed, secret_owner(source->name), &reason);
+	const char *owner = secret_owner(source->tenant_id, source->name);
+	char	   *secret = wh_secret_open(&sealed, owner, &reason);
 	WhSecretKey *key;
 
 	source->keys = source->keys ?
@@ -221,7 +223,7 @@ judge_secret(WhScheme scheme, const char *secret)
 static void
 insert_secret(const char *tenant_id, const char *name, const char *secret)
 {
-	WhSealed	sealed = wh_secret_seal(secret, secret_owner(name));
+	WhSealed	sealed = wh_secret_seal(secret, secret_owner(tenant_id, name));
 	WhArgument	arguments[] = {
 		wh_text_argument(tenant_id), wh_text_argument(name),
 		wh_text_argument(sealed.text), wh_text_argument(sealed.key_id)
