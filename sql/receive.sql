@@ -60,6 +60,11 @@ SELECT * FROM (VALUES ('{"id": 1}')) v(b), webhooks.receive('git', headers('', b
 SELECT * FROM (VALUES ('{"id": ""}')) v(b), webhooks.receive('pay', headers('', b, 'stripe'), b);
 \set VERBOSITY terse
 SELECT * FROM (SELECT jsonb_build_object('id', repeat('x', 513))::text) v(b), webhooks.receive('pay', headers('', b, 'stripe'), b);
+-- A path that cannot be evaluated finds none.
+SELECT webhooks.add_source('zone', :'secret', id_path => '$.id ? (@.datetime() > "2026-01-01".datetime())');
+SELECT message_id FROM (VALUES ('{"id": "2026-02-01"}')) v(b), webhooks.receive('zone', headers('m', b), b);
+SELECT * FROM (VALUES ('{"id": "2026-02-01T00:00:00+00"}')) v(b), webhooks.receive('zone', headers('m', b), b);
+SELECT webhooks.remove_source('zone');
 -- An id that no signature covers is none.
 SELECT * FROM (VALUES ('{"type": "c"}')) v(b), webhooks.receive('http', headers('msg_1', b, 'rfc9421') - 'webhook-timestamp', b);
 

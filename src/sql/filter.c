@@ -275,12 +275,30 @@ is_of_data(int sqlstate)
 
 typedef struct Work
 {
-	const WhFilter *filter;		/* NULL: parse */
+	const WhFilter *filter;		/* this, or */
+	JsonPath   *path;			/* what it finds first; both NULL: parse */
 	Jsonb	   *payload;
+	Jsonb	   *found;
 	const char *body;
 	Size		body_len;
 	bool		passes;
 } Work;
+
+static Jsonb *
+find_first(JsonPath *path, Jsonb *payload)
+{
+	LOCAL_FCINFO(fcinfo, 4);
+	Jsonb	   *no_variables = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
+	Datum		found;
+
+	InitFunctionCallInfoData(*fcinfo, NULL, 4, InvalidOid, NULL, NULL);
+	fcinfo->args[0] = (NullableDatum) {JsonbPGetDatum(payload), false};
+	fcinfo->args[1] = (NullableDatum) {PointerGetDatum(path), false};
+	fcinfo->args[2] = (NullableDatum) {JsonbPGetDatum(no_variables), false};
+	fcinfo->args[3] = (NullableDatum) {BoolGetDatum(true), false};
+	found = jsonb_path_query_first(fcinfo);
+	return fcinfo->isnull ? NULL : DatumGetJsonbP(found);
+}
 
 static void
 do_work(void *state)
@@ -289,6 +307,8 @@ do_work(void *state)
 
 	if (work->filter)
 		work->passes = evaluate(work->filter, work->payload);
+	else if (work->path)
+		work->found = find_first(work->path, work->payload);
 	else
 	{
 		char	   *text = pg_any_to_server(work->body, (int) work->body_len, PG_UTF8);
@@ -319,6 +339,14 @@ wh_filter_passes(const WhFilter *filter, Jsonb *payload)
 	if (!filter->fragile)
 		return evaluate(filter, payload);
 	return do_guarded(&work) && work.passes;
+}
+
+Jsonb *
+wh_path_first(JsonPath *path, Jsonb *payload)
+{
+	Work		work = {.path = path, .payload = payload};
+
+	return do_guarded(&work) ? work.found : NULL;
 }
 
 Jsonb *

@@ -37,6 +37,12 @@ extern WhFilter *wh_filter_read(JsonPath *path);
 extern bool wh_filter_passes(const WhFilter *filter, Jsonb *payload);
 
 /*
+ * What the path finds first in the payload, in the current context; NULL when that is nothing, or
+ * an error. Raises the same errors only.
+ */
+extern Jsonb *wh_path_first(JsonPath *path, Jsonb *payload);
+
+/*
  * The JSON value that a raw body is, in the current context; NULL when it is none. Raises the same
  * errors only.
  */

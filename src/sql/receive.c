@@ -19,6 +19,7 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "settings.h"
+#include "sql/filter.h"
 #include "sql/guard.h"
 #include "sql/message.h"
 #include "sql/session.h"
@@ -134,20 +135,10 @@ payload_member(const Jsonb *payload, const char *name)
 static char *
 find_by_path(Jsonb *payload, JsonPath *path)
 {
-	LOCAL_FCINFO(call, 4);
-	Jsonb	   *no_variables = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
-	Jsonb	   *found;
+	Jsonb	   *found = payload ? wh_path_first(path, payload) : NULL;
 	JsonbValue	value;
 
-	if (payload == NULL)
-		return NULL;
-	InitFunctionCallInfoData(*call, NULL, 4, InvalidOid, NULL, NULL);
-	call->args[0] = (NullableDatum) {JsonbPGetDatum(payload), false};
-	call->args[1] = (NullableDatum) {PointerGetDatum(path), false};
-	call->args[2] = (NullableDatum) {JsonbPGetDatum(no_variables), false};
-	call->args[3] = (NullableDatum) {BoolGetDatum(true), false};
-	found = DatumGetJsonbP(jsonb_path_query_first(call));
-	if (call->isnull || !JB_ROOT_IS_SCALAR(found) || !JsonbExtractScalar(&found->root, &value))
+	if (found == NULL || !JB_ROOT_IS_SCALAR(found) || !JsonbExtractScalar(&found->root, &value))
 		return NULL;
 	return scalar_text(&value);
 }
