@@ -93,7 +93,7 @@ INSERT INTO refused (call, argument, value) VALUES
 	('pause_endpoint', 'endpoint_id', $$endpoint('disabled')$$), ('resume_endpoint', 'endpoint_id', $$endpoint('disabled')$$), ('ping_endpoint', 'endpoint_id', $$endpoint('disabled')$$),
 	('rotate_secret', 'endpoint_id', $$target()$$), ('public_key', 'endpoint_id', $$endpoint('active')$$), ('public_key', 'endpoint_id', 'target()'),
 	('disable_endpoint', 'reason', 'NULL'), ('disable_endpoint', 'reason', $$''$$), ('disable_endpoint', 'reason', $$repeat('x', 10001)$$),
-	('rotate_secret', 'overlap', 'NULL'), ('rotate_secret', 'overlap', $$'-1s'$$), ('rotate_secret', 'overlap', $$'367 days'$$), ('rotate_secret', 'overlap', $$'178000000 years'$$),
+	('rotate_secret', 'overlap', 'NULL'), ('rotate_secret', 'overlap', $$'-1s'$$), ('rotate_secret', 'overlap', $$'367 days'$$), ('rotate_secret', 'overlap', $$'178000000 years'$$), ('rotate_secret', 'overlap', $$'3600000 months -108000000 days'$$), ('rotate_secret', 'overlap', $$'-3600000 months 108000000 days'$$),
 	('rotate_secret', 'secret', $$''$$), ('rotate_secret', 'secret', $$'whsec_' || encode('short', 'base64')$$), ('rotate_secret', 'secret', $$'whsk_' || encode(repeat('x', 32)::bytea, 'base64')$$),
 	('rotate_secret', 'secret', $$'plain and long'$$);
 INSERT INTO taken (call, argument, value) VALUES ('rotate_secret (none)', 'endpoint_id', $$endpoint('none')$$);

@@ -108,7 +108,7 @@ SELECT f, 'tenant_id', $$repeat('x', 256)$$ FROM unnest('{add_source,rotate_sour
 SELECT 'add_source', 'name', $$'known'$$ UNION ALL
 SELECT f, 'secret', v FROM unnest('{add_source,rotate_source_secret}'::text[]) f, (SELECT 'NULL', 0 UNION ALL SELECT value, n FROM secrets ORDER BY 2) s(v, n)
 WHERE f = 'add_source' OR v NOT LIKE '%scheme =>%' UNION ALL
-SELECT 'rotate_source_secret', 'overlap', v FROM unnest(ARRAY['NULL', $$'-1s'$$, $$'367 days'$$]) v UNION ALL
+SELECT 'rotate_source_secret', 'overlap', v FROM unnest(ARRAY['NULL', $$'-1s'$$, $$'367 days'$$, $$'1000000 days -24000000 hours'$$]) v UNION ALL
 SELECT 'add_source', 'scheme', v FROM unnest(ARRAY['NULL', $$''$$, $$'v2'$$, $$'none'$$]) v UNION ALL
 SELECT 'add_source', 'tolerance', v FROM unnest(ARRAY['NULL', $$'-1s'$$]) v UNION ALL
 SELECT 'add_source', 'id_path', v FROM unnest(ARRAY[$$'$.id ? (@ == $x)'$$]) v UNION ALL

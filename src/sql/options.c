@@ -25,6 +25,7 @@
 
 #define PATTERNS_MAX 1000		/* every session keeps them */
 #define OVERLAP_MAX_DAYS 366
+#define OVERLAP_MAX_MS (OVERLAP_MAX_DAYS * INT64CONST(86400000))
 #define RATE_MIN 0.00001		/* with less, nothing would ever be sent again */
 
 
@@ -95,16 +96,32 @@ wh_interval_ms(const Interval *span)
 	return (int64) Min(Max(ms, -1e15), 1e15);
 }
 
+static bool
+is_within_overlap(Interval span)
+{
+	int64		ms = wh_interval_ms(&span);
+
+	return ms >= -OVERLAP_MAX_MS && ms <= OVERLAP_MAX_MS;
+}
+
+/*
+ * Adding an interval to a time adds the months first, then the days: what they come to together is
+ * not enough to know.
+ */
 Datum
 wh_overlap_argument(FunctionCallInfo fcinfo, int number)
 {
-	int64		ms;
+	Interval   *span;
 
 	if (PG_ARGISNULL(number))
 		wh_refuse("overlap", "must not be NULL");
-	ms = wh_interval_ms(PG_GETARG_INTERVAL_P(number));
-	if (ms < 0 || ms > OVERLAP_MAX_DAYS * INT64CONST(86400000))
+	span = PG_GETARG_INTERVAL_P(number);
+	if (wh_interval_ms(span) < 0 || !is_within_overlap(*span))
 		wh_refuse("overlap", psprintf("must be between 0 and %d days", OVERLAP_MAX_DAYS));
+	if (!is_within_overlap((Interval) {.month = span->month}) ||
+		!is_within_overlap((Interval) {.day = span->day}))
+		wh_refuse("overlap", psprintf("must not have more than %d days that others take back",
+									  OVERLAP_MAX_DAYS));
 	return PG_GETARG_DATUM(number);
 }
 
