@@ -39,6 +39,9 @@ SELECT a, tried(format('SELECT webhooks.watch(''plain'', %s)', a)) FROM unnest(A
 	'exclude_columns => ''{id,name,tenant}''', 'include_columns => ''{id}'', exclude_columns => ''{name}''', 'tenant_column => ''acount''', 'tenant_column => ''tenant''',
 	'ordered => NULL', 'level => ''rows''', 'level => NULL']) a;
 SELECT tried('SELECT webhooks.watch(''keyless'', ordered => true)');
+CREATE TABLE deferred (id int PRIMARY KEY DEFERRABLE);
+SELECT tried('SELECT webhooks.watch(''deferred'', ordered => true)');
+DROP TABLE deferred;
 -- what was refused has left what there was
 SELECT relation, resource, events, level, tenant_column FROM webhooks.watched ORDER BY relation::text;
 

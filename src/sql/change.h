@@ -136,7 +136,10 @@ extern char *wh_ordering_key(const WhWatch *watch, const TupleTableSlot *row);
 extern char *wh_change_idempotency_key(const WhWatch *watch, WhChangeKind kind,
 									   const TupleTableSlot *row);
 
-/* The primary key's column numbers, in its order; NIL when there is none that is valid. */
+/*
+ * The primary key's column numbers, in its order; NIL when there is none that is valid and not
+ * deferrable.
+ */
 extern List *wh_primary_key(Relation relation);
 
 /*

@@ -6,6 +6,7 @@
 #include "postgres.h"
 
 #include "access/relation.h"
+#include "catalog/pg_constraint.h"
 #include "catalog/pg_type.h"
 #include "common/cryptohash.h"
 #include "common/sha2.h"
@@ -112,10 +113,20 @@ wh_primary_key(Relation relation)
 	if (!OidIsValid(index_oid))
 		return NIL;
 	index = relation_open(index_oid, AccessShareLock);
-	for (int i = 0; i < index->rd_index->indnkeyatts; i++)
+	for (int i = 0; index->rd_index->indimmediate && i < index->rd_index->indnkeyatts; i++)
 		numbers = lappend_int(numbers, index->rd_index->indkey.values[i]);
 	relation_close(index, AccessShareLock);
 	return numbers;
+}
+
+static bool
+has_deferrable_key(Relation relation)
+{
+	Oid			constraint;
+	Oid			relid = RelationGetRelid(relation);
+
+	return get_primary_key_attnos(relid, true, &constraint) != NULL &&
+		get_primary_key_attnos(relid, false, &constraint) == NULL;
 }
 
 static int
@@ -125,6 +136,13 @@ prepare_key(WhColumn **columns, Relation relation)
 	ListCell   *cell;
 	int			count = 0;
 
+	if (numbers == NIL && has_deferrable_key(relation))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("ordered events need a primary key that is not deferrable"),
+				 errdetail("That of table \"%s\" is DEFERRABLE.",
+						   RelationGetRelationName(relation)),
+				 errhint("Or name the columns in a trigger's option ordering_columns.")));
 	if (numbers == NIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
