@@ -117,6 +117,11 @@ SELECT webhooks.sign(:'secret', 'a.b', :'at', '');
 SELECT webhooks.sign(:'secret', E'a\nb', :'at', '', 'rfc9421');
 SELECT webhooks.sign(:'secret', 'msg_1', NULL, '');
 SELECT webhooks.sign(:'secret', 'msg_1', 'infinity', '');
+SELECT webhooks.sign(:'secret', 'msg_1', '1969-12-31 23:59:59.999999+00', '');
+SELECT webhooks.sign(:'secret', 'msg_1', '10000-01-01 00:00:00+00', '', 'stripe');
+SELECT webhooks.sign(:'secret', 'msg_1', '294276-12-31 00:00:00+00', '', 'stripe');
+SELECT split_part(webhooks.sign(:'secret', 'msg_1', t, '', 'stripe'), ',', 1) FROM unnest('{1970-01-01 00:00:00+00,9999-12-31 23:59:59.999999+00}'::timestamptz[]) t;
+SELECT webhooks.sign('secret', NULL, '294276-12-31 00:00:00+00', '', 'github') IS NOT NULL;
 SELECT webhooks.sign(:'secret', 'msg_1', :'at', NULL::text);
 SELECT webhooks.sign(:'secret', 'msg_1', :'at', '', 'none');
 

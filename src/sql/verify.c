@@ -21,6 +21,11 @@ PG_FUNCTION_INFO_V1(wh_sql_verify_bytea);
 PG_FUNCTION_INFO_V1(wh_sql_verify_any_text);
 PG_FUNCTION_INFO_V1(wh_sql_verify_any_bytea);
 
+/* What no receiver's clock shows is no time to sign: 1970 to 9999. */
+#define SENT_AT_MIN ((UNIX_EPOCH_JDATE - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY)
+#define SENT_AT_END ((DATE_OF_YEAR_10000 - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY)
+#define DATE_OF_YEAR_10000 5373485	/* a Julian day */
+
 
 /* ---- signing ---- */
 
@@ -53,11 +58,16 @@ message_id_argument(FunctionCallInfo fcinfo, WhScheme scheme)
 static int64
 sent_at_argument(FunctionCallInfo fcinfo, WhScheme scheme)
 {
+	TimestampTz at;
+
 	if (scheme == WH_SCHEME_GITHUB)
 		return 0;
 	if (PG_ARGISNULL(SENT_AT) || TIMESTAMP_NOT_FINITE(PG_GETARG_TIMESTAMPTZ(SENT_AT)))
 		wh_refuse("sent_at", "must be finite and not NULL");
-	return wh_unix_ms(PG_GETARG_TIMESTAMPTZ(SENT_AT)) / 1000;
+	at = PG_GETARG_TIMESTAMPTZ(SENT_AT);
+	if (at < SENT_AT_MIN || at >= SENT_AT_END)
+		wh_refuse("sent_at", "must be in the years 1970 to 9999, in UTC");
+	return wh_unix_ms(at) / 1000;
 }
 
 static void
