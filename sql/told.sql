@@ -63,15 +63,15 @@ ALTER SYSTEM RESET webhooks.store_unmatched;
 SELECT pg_reload_conf();
 \c -
 SET client_min_messages = warning;
--- a tenant column of a type whose text depends on the session's settings does not
+-- an ordering column of a type whose text depends on the session's settings keeps its order in each
 ALTER TABLE orders ADD COLUMN born timestamptz DEFAULT '2024-01-31 12:00+00';
-CALL watch_updates('row', 'order', 'tenant_column=born', 'include=n');
+CALL watch_updates('row', 'order', 'ordering_columns=born', 'include=n');
 UPDATE orders SET n = 1 WHERE id = 1;
 SET timezone = 'Asia/Tokyo';
 SET datestyle = 'German';
 UPDATE orders SET n = 2 WHERE id = 1;
 RESET ALL;
-SELECT count(*), count(DISTINCT tenant_id) FROM webhooks.events;
+SELECT count(*), count(DISTINCT ordering_key) FROM webhooks.events;
 SELECT count(*) FROM emitted();
 
 -- that of a char(n) is without the blanks that fill it up
