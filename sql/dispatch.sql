@@ -81,7 +81,8 @@ SELECT c, tried('SELECT webhooks.dispatch(' || c || ')') FROM unnest(ARRAY[
 SELECT n, tried(format('SELECT webhooks.dispatch(''a'', to_jsonb(repeat(''x'', %s)))', n)) FROM unnest('{262143,10000000}'::integer[]) n;
 SELECT tried('SELECT webhooks.dispatch(''a'', ''[1e100000, 1e100000, 1e100000]'')');
 SELECT tried('SELECT webhooks.dispatch(''a'', to_jsonb(repeat(E''\t'', 131072)))');
-SELECT n, tried(format('SELECT webhooks.dispatch(''a'', (''['' || repeat(''1e99999,'', %s) || ''0]'')::jsonb)', n)) FROM unnest('{3,800}'::integer[]) n;
+-- Nor is more of it made than it takes to know: the last one would be two gigabytes.
+SELECT n, tried(format('SELECT webhooks.dispatch(''a'', (''['' || repeat(''1e99999,'', %s) || ''0]'')::jsonb)', n)) FROM unnest('{3,20000}'::integer[]) n;
 SELECT count(*) - :events_before FROM webhooks.events;
 SELECT count(*) - :queued_before FROM webhooks.queue;
 SELECT n, tried(format('SELECT webhooks.dispatch(''a'', to_jsonb(repeat(''x'', %s)))', n)) FROM unnest('{262142}'::integer[]) n;

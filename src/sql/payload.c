@@ -5,8 +5,10 @@
  */
 #include "postgres.h"
 
+#include "fmgr.h"
 #include "settings.h"
 #include "sql/payload.h"
+#include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/numeric.h"
 
@@ -30,29 +32,48 @@ is_short(Numeric number)
 	return (header & NUMERIC_KIND_MASK) == NUMERIC_KIND_SHORT;
 }
 
-static bool
-has_short_numbers(Jsonb *payload)
+static void
+refuse(const char *what, const char *size)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+			 errmsg("%s is too large: %s bytes", what, size),
+			 errdetail("webhooks.max_payload_size allows %d bytes.", wh_max_payload_bytes),
+			 errhint("Send an id by which the receiver can fetch the rest.")));
+}
+
+/*
+ * Bytes of its long numbers in the text: 0 when it has none. They are made one by one, and no more of
+ * them than are allowed, for all of them may be a thousand times what is stored.
+ */
+static Size
+long_numbers_len(Jsonb *payload, const char *what)
 {
 	JsonbIterator *iterator = JsonbIteratorInit(&payload->root);
 	JsonbIteratorToken token;
 	JsonbValue	v;
+	Size		len = 0;
 
 	while ((token = JsonbIteratorNext(&iterator, &v, false)) != WJB_DONE)
 		if ((token == WJB_VALUE || token == WJB_ELEM) && v.type == jbvNumeric &&
 			!is_short(v.val.numeric))
-			return false;
-	return true;
+		{
+			char	   *text = DatumGetCString(DirectFunctionCall1(numeric_out,
+																   NumericGetDatum(v.val.numeric)));
+
+			len += strlen(text);
+			pfree(text);
+			if (len > wh_max_payload_bytes)
+				refuse(what, psprintf("more than %zu", len));
+		}
+	return len;
 }
 
 void
 wh_payload_check_len(Size len, const char *what)
 {
 	if (len > wh_max_payload_bytes)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("%s is too large: %zu bytes", what, len),
-				 errdetail("webhooks.max_payload_size allows %d bytes.", wh_max_payload_bytes),
-				 errhint("Send an id by which the receiver can fetch the rest.")));
+		refuse(what, psprintf("%zu", len));
 }
 
 void
@@ -60,7 +81,8 @@ wh_payload_check_size(Jsonb *payload, const char *what)
 {
 	StringInfoData text;
 
-	if (VARSIZE(payload) <= wh_max_payload_bytes / EXPANSION_MAX && has_short_numbers(payload))
+	if (long_numbers_len(payload, what) == 0 &&
+		VARSIZE(payload) <= wh_max_payload_bytes / EXPANSION_MAX)
 		return;
 	initStringInfo(&text);
 	(void) JsonbToCString(&text, &payload->root, VARSIZE(payload));
