@@ -172,11 +172,17 @@ leave_held(Record *record)
 	record->count = kept;
 }
 
+/* Its row is locked, and nobody has asked for it to be sent once more. */
+static bool
+is_to_be_settled(const WhDelivery *d)
+{
+	return d->in_queue && !d->ended && d->requeued_at == DT_NOEND;
+}
+
 static bool
 is_to_be_ended(const WhDelivery *d)
 {
-	return d->in_queue && !d->ended && d->requeued_at == DT_NOEND &&
-		d->verdict.outcome != WH_RETRYING;
+	return is_to_be_settled(d) && d->verdict.outcome != WH_RETRYING;
 }
 
 static WhStatement end_statement = {
@@ -204,7 +210,7 @@ reschedule(Record *record)
 	{
 		WhDelivery *d = record->results[i];
 
-		if (d->verdict.outcome != WH_RETRYING || !d->in_queue || d->requeued_at != DT_NOEND)
+		if (!is_to_be_settled(d) || d->verdict.outcome != WH_RETRYING)
 			continue;
 		ids[n] = UUIDPGetDatum(&d->delivery_id);
 		due[n] = TimestampTzGetDatum(d->next_attempt_at);
