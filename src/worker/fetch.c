@@ -331,19 +331,17 @@ static bool
 take_in_lane(Fetch *fetch, WhEndpoint *e, int64 number)
 {
 	WhLane	   *lane = wh_lane_enter(fetch->queue->lanes, e, number);
+	bool		more = lane->more;
 
 	wh_lane_note(lane, &e->cursor.delivery_id);
 	if (lane->state == WH_LANE_WAITING && lane->head_due_at <= fetch->now)
 		wh_lane_set(lane, WH_LANE_OPEN);
-	if (lane->state == WH_LANE_BUSY || lane->state == WH_LANE_WAITING || passed_enough(fetch))
-	{
-		lane->more = true;
+	lane->more = true;			/* this row, unless it is the one that goes */
+	if (lane->state == WH_LANE_BUSY || lane->state == WH_LANE_WAITING || passed_enough(fetch) ||
+		!take_first(fetch, lane))
 		return false;
-	}
-	if (!take_first(fetch, lane))
-		return false;
-	if (memcmp(&lane->from, &e->cursor.delivery_id, UUID_LEN) != 0)
-		lane->more = true;
+	if (memcmp(&lane->from, &e->cursor.delivery_id, UUID_LEN) == 0)
+		lane->more = more;
 	return true;
 }
 

@@ -14,6 +14,7 @@ use constant {
 	EVENTS   => 40,		# of each session
 	KEYS     => 3,
 	MANY     => 40_000,	# rows: they are passed over in turns of at most 4096
+	LOOK_SECONDS => 5,	# between two looks of the worker
 };
 
 my $node = start_node(conf => { restart_after_crash => 'on', track_commit_timestamp => 'on', 'webhooks.retry_jitter' => 0 });
@@ -151,6 +152,23 @@ sub without_repeats
 	wait_until(sub { $receiver->requests('/x/later/ok') >= @events }, 'all of them', 60);
 	is_deeply([ received('/x/later/ok') ], \@events, 'one that is put off holds back a long queue behind it');
 	wait_for_empty_queue();
+}
+
+# What stands behind one that is not yet due comes right after it, and does not wait for the worker to look by itself
+
+{
+	my ($endpoint) = register_endpoint($node, $receiver->url('/x/behind/ok'), event_types => q('{behind}'), ordering => q('endpoint'));
+	my ($longest, $sent) = (0, 0);
+	for (1 .. 3)
+	{
+		dispatch($node, 'behind', '{}', deliver_at => q(now() + interval '1 s'));
+		dispatch($node, 'behind', '{}');
+		$receiver->wait_for_requests($sent += 2, 30, '/x/behind/ok');
+		my @times = map { $_->{time} } $receiver->requests('/x/behind/ok');
+		$longest = $times[-1] - $times[-2] if $times[-1] - $times[-2] > $longest;
+	}
+	note(sprintf 'the longest wait was %.3f s', $longest);
+	cmp_ok($longest, '<', LOOK_SECONDS / 2, 'what is behind one that is not yet due comes right after it');
 }
 
 # Very many that are not to be sent stand in the way: they are passed over in turns, and not overtaken by what is behind them
