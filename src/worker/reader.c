@@ -3,11 +3,14 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
+#include "access/multixact.h"
 #include "access/relscan.h"
 #include "access/subtrans.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "compat.h"
+#include "storage/procarray.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "worker/reader.h"
@@ -54,6 +57,19 @@ wh_reader_unseen(WhReader *reader, TransactionId *xid)
 		return WH_UNSEEN_NEW;
 	*xid = SubTransGetTopmostTransaction(dirty.xmin);
 	return WH_UNSEEN_PENDING;
+}
+
+bool
+wh_reader_held(WhReader *reader)
+{
+	HeapTupleHeader row = ExecFetchSlotHeapTuple(reader->slot, false, NULL)->t_data;
+	TransactionId holder = HeapTupleHeaderGetRawXmax(row);
+
+	if (row->t_infomask & HEAP_XMAX_INVALID)
+		return false;
+	if (row->t_infomask & HEAP_XMAX_IS_MULTI)
+		return MultiXactIdIsRunning(holder, HEAP_XMAX_IS_LOCKED_ONLY(row->t_infomask));
+	return TransactionIdIsInProgress(holder);
 }
 
 Datum

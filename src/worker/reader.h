@@ -41,6 +41,9 @@ typedef enum WhUnseen
  */
 extern WhUnseen wh_reader_unseen(WhReader *reader, TransactionId *xid);
 
+/* Whether a transaction under way has locked the row in slot, or is changing or deleting it. */
+extern bool wh_reader_held(WhReader *reader);
+
 /* A column of a row, for those that cannot be NULL. */
 extern Datum wh_slot_get(TupleTableSlot *slot, int column);
 

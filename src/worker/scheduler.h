@@ -126,6 +126,9 @@ typedef struct WhEndpoint
 	WhCursor	cursor;			/* the last queue row read */
 	TimestampTz next_at;		/* when the queue may have a row past the cursor that is due;
 								 * DT_NOEND: none known */
+	bool		passed_over;	/* rows were, which transactions under way hold: */
+	WhCursor	passed_from;	/* they stand after it */
+	TimestampTz again_at;		/* when they are read again; 0: when the rest has been read */
 	TimestampTz ready_at;		/* while waiting: next_at, or later when it is held */
 	bool		paced;			/* waiting with a row due, for its rate alone */
 	int			unsent;			/* taken and not yet sent */

@@ -8,7 +8,9 @@ use warnings;
 use Test::More;
 use WebhooksTest;
 
-my $node     = start_node();
+use constant BACKLOG => 200;	# more than may be in hand
+
+my $node     = start_node(conf => { 'webhooks.max_in_flight' => 64 });
 my $receiver = start_receiver();
 my $session  = $node->background_psql('postgres');
 
@@ -52,6 +54,48 @@ for my $case ([ 'COMMIT', 'succeeded cancelled' ], [ 'ROLLBACK', 'succeeded' ])
 	$session->query_safe($end);
 	wait_until(sub { outcomes($event) eq $outcomes }, "$end: the outcomes $outcomes");
 	ok(queue_is_empty($node), "$end: and then it is");
+}
+
+# A backlog, cancelled by a transaction that does not end: what is in flight finishes, and the rest waits for that end. It takes no
+# place that another delivery could have, nor does what stands behind it wait.
+
+my ($backlog) = register_endpoint($node, $receiver->url('/x/backlog/delay/0.05'), event_types => q('{backlog}'), tenant_id => q('b'), max_in_flight => 8);
+
+for my $end ('COMMIT', 'ROLLBACK')
+{
+	my @before = $receiver->requests('/x/backlog/delay/0.05');
+	my $sent = sub { scalar(my @requests = $receiver->requests('/x/backlog/delay/0.05')) - @before };
+	value($node, "SELECT count(webhooks.dispatch('backlog', '{}', tenant_id => 'b')) FROM generate_series(1, @{[BACKLOG]})");
+	$receiver->wait_for_requests(@before + 20, undef, '/x/backlog/delay/0.05');
+	$session->query_safe(q{BEGIN; SELECT count(webhooks.cancel_delivery(delivery_id)) FROM webhooks.deliveries WHERE event_type = 'backlog'});
+	my $behind = dispatch($node, 'backlog', '{"n": 1}', tenant_id => q('b'));
+	wait_for_state($node, $behind, 'succeeded');
+	others_go_on("a backlog cancelled, before $end");
+	my $sent_meanwhile = $sent->();
+	cmp_ok($sent_meanwhile, '<', BACKLOG, "$end: what is being cancelled is not sent");
+	$session->query_safe($end);
+	wait_until(sub { queue_is_empty($node) }, "$end: the end of the backlog");
+	is($sent->(), $end eq 'COMMIT' ? $sent_meanwhile : BACKLOG + 1, "$end: and then it is gone, or sent");
+}
+
+# The same in order: what stands behind it waits
+
+my ($ordered) = register_endpoint($node, $receiver->url('/x/ordered/ok'), event_types => q('{ordered}'), ordering => q('endpoint'));
+
+for my $end ('COMMIT', 'ROLLBACK')
+{
+	my @before = $receiver->requests('/x/ordered/ok');
+	value($node, "SELECT webhooks.pause_endpoint('$ordered')");
+	my @events = map { dispatch($node, 'ordered', qq({"n": $_})) } 1 .. 4;
+	$session->query_safe("BEGIN; SELECT webhooks.cancel_event('$events[1]')");
+	value($node, "SELECT webhooks.resume_endpoint('$ordered')");
+	$receiver->wait_for_requests(@before + 1, undef, '/x/ordered/ok');
+	others_go_on("in order, before $end");
+	is(scalar(my @requests = $receiver->requests('/x/ordered/ok')), @before + 1, "$end: no more than what stands before it is sent");
+	$session->query_safe($end);
+	wait_until(sub { queue_is_empty($node) }, "$end: the end of what waited");
+	my @ids = map { $_->{headers}{'webhook-id'} } $receiver->requests('/x/ordered/ok');
+	is_deeply([ @ids[ @before .. $#ids ] ], [ @events[ $end eq 'COMMIT' ? (0, 2, 3) : (0 .. 3) ] ], "$end: the order");
 }
 
 # Expired, and held
