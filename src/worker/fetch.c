@@ -23,12 +23,12 @@
 #include "worker/config.h"
 #include "worker/delivery.h"
 #include "worker/expire.h"
+#include "worker/held.h"
 #include "worker/queue.h"
 #include "worker/reader.h"
 #include "worker/statement.h"
 
 #define MISSING_EVENT_WAIT_S 60
-#define HELD_WAIT_S 1			/* before rows that transactions hold are read again */
 #define PASSED_OVER_MAX 256		/* rows of busy lanes and held ones, in one turn of an endpoint */
 #define EXPIRED_MAX 1024		/* rows given up by one fetch */
 #define UNSEEN_MAX 4096			/* index entries of rows not seen, in one turn of an endpoint; as
@@ -161,65 +161,6 @@ static bool
 gave_up_enough(const Fetch *fetch)
 {
 	return list_length(fetch->expired) >= EXPIRED_MAX;
-}
-
-/* ---- rows that transactions hold ---- */
-
-/*
- * Whoever holds a row is about to cancel it, or to change it otherwise; sent all the same, its result
- * could not be recorded before that transaction ends, and it would keep its place in hand as long.
- */
-static void
-pass_over(WhEndpoint *e, const WhCursor *from)
-{
-	if (e->passed_over)
-		return;
-	e->passed_over = true;
-	e->passed_from = *from;
-	e->again_at = 0;
-}
-
-static bool
-stands_before(const WhCursor *a, const WhCursor *b)
-{
-	if (a->due_at != b->due_at)
-		return a->due_at < b->due_at;
-	return memcmp(&a->delivery_id, &b->delivery_id, UUID_LEN) < 0;
-}
-
-/* When it is time, goes back to what was passed over. */
-static void
-go_back(WhEndpoint *e, TimestampTz now)
-{
-	dlist_mutable_iter iter;
-
-	if (!e->passed_over || e->again_at == 0 || e->again_at > now)
-		return;
-	e->passed_over = false;
-	if (stands_before(&e->passed_from, &e->cursor))
-		e->cursor = e->passed_from;
-	dlist_foreach_modify(iter, &e->lanes)
-	{
-		WhLane	   *lane = dlist_container(WhLane, node, iter.cur);
-
-		if (lane->state == WH_LANE_WAITING && lane->head_due_at <= now)
-			wh_lane_set(lane, WH_LANE_OPEN);
-	}
-}
-
-/*
- * The endpoint's turn is over. As long as there is more to read, what was passed over waits: else
- * very many such rows would keep the reader from those behind them.
- */
-static void
-come_back(WhEndpoint *e, TimestampTz now)
-{
-	if (!e->passed_over)
-		return;
-	if (e->again_at == 0 && e->next_at > now)
-		e->again_at = now + HELD_WAIT_S * USECS_PER_SEC;
-	if (e->again_at != 0)
-		e->next_at = Min(e->next_at, e->again_at);
 }
 
 
@@ -382,8 +323,8 @@ take_first(Fetch *fetch, WhLane *lane)
 	lane->head_due_at = DatumGetTimestampTz(wh_slot_get(row, QUEUE_DUE_AT));
 	if (lane->head_due_at <= fetch->now && wh_reader_held(fetch->lanes))
 	{
-		pass_over(lane->endpoint, &lane->endpoint->cursor);
-		lane->head_due_at = fetch->now + HELD_WAIT_S * USECS_PER_SEC;
+		wh_held_pass_over(lane->endpoint, &lane->endpoint->cursor);
+		lane->head_due_at = fetch->now + WH_HELD_WAIT_US;
 	}
 	if (lane->head_due_at <= fetch->now && take_row(fetch, lane->endpoint, lane, row))
 	{
@@ -467,7 +408,7 @@ take_at_cursor(Fetch *fetch, WhEndpoint *e, const WhCursor *before)
 		return take_in_lane(fetch, e, DatumGetInt64(lane));
 	if (wh_reader_held(fetch->queue_reader))
 	{
-		pass_over(e, before);
+		wh_held_pass_over(e, before);
 		return false;
 	}
 	return !give_up_expired(fetch, row) && take_row(fetch, e, NULL, row);
@@ -531,13 +472,13 @@ read_endpoint(Fetch *fetch, WhPick *pick)
 		return;
 
 	fetch->unseen = 0;
-	go_back(e, fetch->now);
+	wh_held_go_back(e, fetch->now);
 	pick->from = e->cursor;
 	taken = read_open_lanes(fetch, e, limit);
 	e->next_at = read_past_cursor(fetch, e, taken, limit);
 	if (passed_enough(fetch))
 		e->next_at = fetch->now;
-	come_back(e, fetch->now);
+	wh_held_come_back(e, fetch->now);
 }
 
 static WhStatement postpone_statement = {
