@@ -16,6 +16,7 @@
 #include "core/text.h"
 #include "executor/spi.h"
 #include "executor/tuptable.h"
+#include "storage/bufmgr.h"
 #include "tables.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -39,16 +40,19 @@ typedef struct Record
 
 /* ---- the queue's rows ---- */
 
-/* Deletes the row where it was fetched, if it still is there and nobody holds it. */
+/*
+ * Deletes the row where it was fetched, if it still is there and nobody holds it. The place may have
+ * been given to another row since, or cut off with the end of the table.
+ */
 static TM_Result
-delete_in_place(Relation rel, TupleTableSlot *slot, const WhDelivery *d)
+delete_in_place(Relation rel, BlockNumber end, TupleTableSlot *slot, const WhDelivery *d)
 {
 	ItemPointerData row = d->row;
 	TM_FailureData failure;
 	bool		isnull;
 
-	/* the place may have been given to another row since */
-	if (!table_tuple_fetch_row_version(rel, &row, GetActiveSnapshot(), slot) ||
+	if (ItemPointerGetBlockNumber(&row) >= end ||
+		!table_tuple_fetch_row_version(rel, &row, GetActiveSnapshot(), slot) ||
 		memcmp(DatumGetUUIDP(slot_getattr(slot, QUEUE_DELIVERY_ID, &isnull)),
 			   &d->delivery_id, UUID_LEN) != 0)
 		return TM_Deleted;
@@ -60,6 +64,7 @@ static void
 end_in_place(Record *record)
 {
 	Relation	rel = table_open(wh_table("queue"), RowExclusiveLock);
+	BlockNumber end = RelationGetNumberOfBlocks(rel);	/* it is cut off under a stronger lock only */
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
 
 	for (int i = 0; i < record->count; i++)
@@ -69,7 +74,7 @@ end_in_place(Record *record)
 
 		if (d->verdict.outcome == WH_RETRYING)
 			continue;
-		result = delete_in_place(rel, slot, d);
+		result = delete_in_place(rel, end, slot, d);
 		d->ended = d->in_queue = result == TM_Ok;
 		d->held = result == TM_BeingModified;
 	}
