@@ -71,9 +71,17 @@ complete(WhEngine *e, WhDelivery *d)
 	wh_hand_leave(e, d);
 }
 
+/* Whether the sender is about to run out of requests because no place in hand is free for others. */
+static bool
+places_are_wanted(WhEngine *e)
+{
+	return wh_hand_room(e).places == 0 && wh_sender_unbegun(e->sender) < WH_UNBEGUN_MIN;
+}
+
 /*
  * By then somebody else has flushed it, or the worker does. At once when something waits for it: the
- * lane's next delivery, or the place in hand of another one.
+ * lane's next delivery, or the sender for others. To flush costs more than to record a hundred
+ * deliveries, so the fewer flushes the better.
  */
 void
 wh_results_settle(WhEngine *e, TimestampTz now)
@@ -82,7 +90,7 @@ wh_results_settle(WhEngine *e, TimestampTz now)
 		return;
 	if (GetFlushRecPtr(NULL) < e->recorded_to)
 	{
-		if (now < e->flush_at && wh_hand_room(e).places > 0)
+		if (now < e->flush_at && !places_are_wanted(e))
 			return;
 		XLogFlush(e->recorded_to);
 	}

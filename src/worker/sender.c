@@ -40,6 +40,7 @@ struct WhSender
 	int			finished_event; /* an eventfd */
 	dlist_head	started;		/* not yet flushed */
 	dlist_head	received;		/* taken from the inbox */
+	uint64		handed_over;	/* requests, ever */
 
 	/* the thread's */
 	WhTransport *transport;
@@ -50,6 +51,7 @@ struct WhSender
 	int			widen;			/* by how many it was widened last: */
 	int64		widened_ms;
 	bool		answered;		/* something was since then */
+	uint64		begun;			/* requests, ever; read by the caller */
 };
 
 static WhSender *current = NULL;
@@ -105,10 +107,13 @@ widen(WhSender *s)
 static void
 start_some(WhSender *s)
 {
+	uint64		begun = s->begun;
+
 	widen(s);
-	for (; s->window > 0 && !dlist_is_empty(&s->pending); s->window--)
+	for (; s->window > 0 && !dlist_is_empty(&s->pending); s->window--, begun++)
 		wh_transport_start(s->transport,
 						   dlist_container(WhRequest, node, dlist_pop_head_node(&s->pending)));
+	__atomic_store_n(&s->begun, begun, __ATOMIC_RELAXED);
 }
 
 static void
@@ -278,6 +283,13 @@ void
 wh_sender_start(WhSender *s, WhRequest *request)
 {
 	dlist_push_tail(&s->started, &request->node);
+	s->handed_over++;
+}
+
+int
+wh_sender_unbegun(const WhSender *s)
+{
+	return (int) (s->handed_over - __atomic_load_n(&s->begun, __ATOMIC_RELAXED));
 }
 
 void

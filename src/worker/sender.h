@@ -33,6 +33,9 @@ extern int	wh_sender_capacity(const WhSender *sender);
 extern void wh_sender_start(WhSender *sender, WhRequest *request);
 extern void wh_sender_flush(WhSender *sender);
 
+/* How many of them it has yet to begin. */
+extern int	wh_sender_unbegun(const WhSender *sender);
+
 /* The next finished request, or NULL. */
 extern WhRequest *wh_sender_finished(WhSender *sender);
 
