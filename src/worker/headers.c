@@ -25,6 +25,9 @@
 /* "sig1=:…:, " beside the signature, in both headers; labels count to the number of keys. */
 #define LABEL_SIZE 32
 
+/* With much larger bodies libcurl would wait for 100 Continue. */
+#define UNEXPECTING_BODY_MAX 1024
+
 #define NAME_SIZE 80			/* webhooks.header_prefix has 64 characters at most */
 
 #define HAS(config, scheme) (((config)->schemes & WH_SCHEME_BIT(scheme)) != 0)
@@ -247,7 +250,8 @@ static Size
 text_size(const WhDelivery *d)
 {
 	const WhConfig *config = d->config;
-	Size		size = FIXED_TEXT_SIZE + 3 * strlen(wh_header_prefix) + strlen(d->event_type);
+	Size		size = FIXED_TEXT_SIZE + 3 * strlen(wh_header_prefix) + strlen(wh_user_agent) +
+		strlen(d->event_type);
 	Size		per_key = 3 * WH_SIGNATURE_SIZE;	/* the schemes that sign with one key */
 
 	if (HAS(config, WH_SCHEME_RFC9421))
@@ -309,7 +313,10 @@ wh_headers_make(WhDelivery *d)
 	pg_lltoa(h.message.timestamp_s, h.timestamp);
 
 	h.list[h.count++] = d->content_type;
-	h.list[h.count++] = "Expect:";	/* never wait for 100 Continue */
+	if (d->request.body_len > UNEXPECTING_BODY_MAX)
+		h.list[h.count++] = "Expect:";
+	if (wh_user_agent[0])
+		add(&h, "", "User-Agent", wh_user_agent);
 	if (!add_signatures(&h))
 		return false;
 	for (int i = 0; i < config->header_count; i++)

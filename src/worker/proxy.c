@@ -27,6 +27,8 @@ wh_proxy_set_up(WhExchange *x)
 	if (!x->proxied)
 		return code;
 	SET(CURLOPT_HTTPPROXYTUNNEL, 1L);
+	SET(CURLOPT_USERAGENT, settings->user_agent);	/* for the proxy; the receiver's is one of the
+													 * request's headers */
 	SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
 	SET(CURLOPT_PROXYAUTH, (long) CURLAUTH_BASIC);
 	SET(CURLOPT_SOCKS5_AUTH, (long) CURLAUTH_BASIC);

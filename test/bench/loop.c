@@ -28,6 +28,7 @@
 #define EVENTS_AT_ONCE 128
 #define SECONDS_MAX 600
 
+#define HEADERS 5
 #define ID_NAME "webhook-id: "
 #define TIMESTAMP_NAME "webhook-timestamp: "
 #define SIGNATURE_NAME "webhook-signature: v1,"
@@ -50,7 +51,7 @@ typedef struct Endpoint
 typedef struct Slot
 {
 	CURL	   *easy;
-	struct curl_slist headers[5];
+	struct curl_slist headers[HEADERS];
 	char		id[sizeof(ID_NAME) + ID_LEN];
 	char		timestamp[sizeof(TIMESTAMP_NAME) + 20];
 	char		signature[sizeof(SIGNATURE_NAME) + 44];
@@ -158,13 +159,16 @@ static void
 make_slot(Slot *slot)
 {
 	char	   *lines[] = {
-		"Content-Type: application/json", slot->id, slot->timestamp, slot->signature, "Expect:"
+		"Content-Type: application/json", "User-Agent: pg-webhooks/0.1.0", slot->id,
+		slot->timestamp, slot->signature
 	};
 
 	memset(slot->id, '0', sizeof(slot->id));
 	strcpy(slot->id, ID_NAME "01a2074d-e9d4-73ca-b172-000000000000");
-	for (int i = 0; i < 5; i++)
-		slot->headers[i] = (struct curl_slist) {lines[i], i < 4 ? &slot->headers[i + 1] : NULL};
+	for (int i = 0; i < HEADERS; i++)
+		slot->headers[i] = (struct curl_slist) {
+			lines[i], i + 1 < HEADERS ? &slot->headers[i + 1] : NULL
+		};
 
 	slot->easy = curl_easy_init();
 	if (slot->easy == NULL)
@@ -173,7 +177,7 @@ make_slot(Slot *slot)
 	curl_easy_setopt(slot->easy, CURLOPT_POST, 1L);
 	curl_easy_setopt(slot->easy, CURLOPT_PROXY, "");
 	curl_easy_setopt(slot->easy, CURLOPT_HTTPHEADER, slot->headers);
-	curl_easy_setopt(slot->easy, CURLOPT_USERAGENT, "pg-webhooks/0.1.0");
+	curl_easy_setopt(slot->easy, CURLOPT_BUFFERSIZE, 1024L);
 	curl_easy_setopt(slot->easy, CURLOPT_WRITEFUNCTION, ignore_body);
 	curl_easy_setopt(slot->easy, CURLOPT_CLOSESOCKETFUNCTION, on_close_socket);
 	curl_easy_setopt(slot->easy, CURLOPT_PRIVATE, slot);

@@ -11,7 +11,7 @@ use WebhooksTest;
 
 my $uuid = qr/^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
 
-my $node     = start_node(conf => { max_prepared_transactions => 10 });
+my $node     = start_node(conf => { max_prepared_transactions => 10, 'webhooks.max_payload_size' => '4MB' });
 my $receiver = start_receiver();
 my ($endpoint_id, $secret) = register_endpoint($node, $receiver->url('/ok'));
 
@@ -58,6 +58,7 @@ like($header{'content-type'}, qr{^application/json\b}, 'the content type');
 ok(length $header{'user-agent'}, 'the sender tells its name');
 is($header{'content-length'}, $request->{body_length}, 'the length is announced');
 ok(!exists $header{expect}, 'no round trip is spent on asking for leave to send the body');
+ok(!exists delivered(value($node, q{SELECT webhooks.dispatch('order.created', jsonb_build_object('text', repeat('x', 2000000)))}))->{headers}{expect}, 'nor with a large one');
 ok(verify_signature($request, $secret), 'the signature is over the received bytes');
 
 {
