@@ -188,7 +188,8 @@ CREATE TABLE webhooks.queue (
 	attempts integer NOT NULL DEFAULT 0,
 	lane bigint,
 	expires_at timestamptz,
-	coalesce_key text COLLATE "C"
+	coalesce_key text COLLATE "C",
+	event_place tid
 ) WITH (autovacuum_vacuum_threshold = 10000, autovacuum_vacuum_scale_factor = 0.05);
 CREATE INDEX queue_endpoint_id_due_at_idx ON webhooks.queue (endpoint_id, due_at, delivery_id);
 CREATE INDEX queue_lane_idx ON webhooks.queue (endpoint_id, lane, delivery_id) WHERE lane IS NOT NULL;
@@ -198,6 +199,8 @@ COMMENT ON TABLE webhooks.queue IS 'deliveries that are not finished; a row goes
 COMMENT ON COLUMN webhooks.queue.attempts IS 'attempts made so far, since the dispatch or the last replay';
 COMMENT ON COLUMN webhooks.queue.lane
 IS 'an endpoint''s deliveries of one lane are sent one after the other, in the order of their ids; NULL: in any order';
+COMMENT ON COLUMN webhooks.queue.event_place
+IS 'where in its partition the event''s row was when it was dispatched, which is looked at first; NULL: unknown';
 
 CREATE TABLE webhooks.attempts (
 	delivery_id uuid NOT NULL,

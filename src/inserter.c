@@ -56,6 +56,8 @@ struct WhInserter
 	int			count;			/* rows begun and not inserted */
 	int			slot_count;		/* slots made */
 	TupleTableSlot *slots[BATCH];
+	ItemPointer places[BATCH];	/* where to put the row's; NULL: nowhere */
+	WhPartitionInserter *leader;	/* flushed first; NULL: none */
 };
 
 
@@ -237,6 +239,8 @@ insert_entries(WhInserter *inserter, int number)
 void
 wh_inserter_flush(WhInserter *inserter)
 {
+	if (inserter->leader)
+		wh_partition_inserter_flush(inserter->leader);
 	for (int i = 0; i < inserter->count; i++)
 	{
 		ExecStoreVirtualTuple(inserter->slots[i]);
@@ -247,6 +251,9 @@ wh_inserter_flush(WhInserter *inserter)
 	else if (inserter->count > 1)
 		table_multi_insert(inserter->rel, inserter->slots, inserter->count,
 						   GetCurrentCommandId(true), 0, NULL);
+	for (int i = 0; i < inserter->count; i++)
+		if (inserter->places[i])
+			*inserter->places[i] = inserter->slots[i]->tts_tid;
 	for (int i = 0; i < inserter->plan.count; i++)
 		insert_entries(inserter, i);
 	for (int i = 0; i < inserter->count && !inserter->plan.plain; i++)
@@ -268,6 +275,7 @@ wh_inserter_open(Relation rel)
 	memset(inserter->indexes, 0, sizeof(inserter->indexes));
 	inserter->estate = NULL;
 	inserter->target = NULL;
+	inserter->leader = NULL;
 	inserter->count = 0;
 	inserter->slot_count = 0;
 	return inserter;
@@ -290,6 +298,7 @@ wh_inserter_row(WhInserter *inserter)
 		inserter->slot_count++;
 		MemoryContextSwitchTo(before);
 	}
+	inserter->places[inserter->count] = NULL;
 	slot = inserter->slots[inserter->count++];
 	ExecClearTuple(slot);
 	memset(slot->tts_isnull, true, slot->tts_tupleDescriptor->natts);
@@ -309,6 +318,18 @@ wh_inserter_set_text(WhInserter *inserter, int column, const char *text)
 {
 	if (text)
 		wh_inserter_set(inserter, column, CStringGetTextDatum(text));
+}
+
+void
+wh_inserter_tell_place(WhInserter *inserter, ItemPointer place)
+{
+	inserter->places[inserter->count - 1] = place;
+}
+
+void
+wh_inserter_follow(WhInserter *follower, WhPartitionInserter *leader)
+{
+	follower->leader = leader;
 }
 
 void

@@ -8,6 +8,7 @@
 
 #include "postgres.h"
 
+#include "storage/itemptr.h"
 #include "storage/lockdefs.h"
 #include "utils/relcache.h"
 
@@ -43,7 +44,7 @@ enum
 enum
 {
 	QUEUE_DELIVERY_ID = 1, QUEUE_EVENT_ID, QUEUE_ENDPOINT_ID, QUEUE_DUE_AT, QUEUE_ATTEMPTS,
-	QUEUE_LANE, QUEUE_EXPIRES_AT, QUEUE_COALESCE_KEY
+	QUEUE_LANE, QUEUE_EXPIRES_AT, QUEUE_COALESCE_KEY, QUEUE_EVENT_PLACE
 };
 
 enum
@@ -115,6 +116,9 @@ extern void wh_inserter_set(WhInserter *inserter, int column, Datum datum);
 /* Sets the column, or leaves it NULL when text is NULL. */
 extern void wh_inserter_set_text(WhInserter *inserter, int column, const char *text);
 
+/* Where the row stands is put there when it is inserted. */
+extern void wh_inserter_tell_place(WhInserter *inserter, ItemPointer place);
+
 /* Inserts what is not inserted yet. */
 extern void wh_inserter_flush(WhInserter *inserter);
 
@@ -132,5 +136,8 @@ extern WhPartitionInserter *wh_partition_inserter_open(Relation parent);
 extern WhInserter *wh_partition_inserter(WhPartitionInserter *inserter, Datum key);
 extern void wh_partition_inserter_flush(WhPartitionInserter *inserter);
 extern void wh_partition_inserter_close(WhPartitionInserter *inserter);
+
+/* The follower's rows hold places of the leader's, which are therefore inserted before them. */
+extern void wh_inserter_follow(WhInserter *follower, WhPartitionInserter *leader);
 
 #endif

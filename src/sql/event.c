@@ -42,6 +42,7 @@ wh_dispatch_begin(void)
 	dispatcher->event_inserter = wh_partition_inserter_open(dispatcher->events);
 	dispatcher->queue = table_open(wh_table("queue"), RowExclusiveLock);
 	dispatcher->queue_inserter = wh_inserter_open(dispatcher->queue);
+	wh_inserter_follow(dispatcher->queue_inserter, dispatcher->event_inserter);
 	dispatcher->content.context = CurrentMemoryContext;
 	return dispatcher;
 }
@@ -49,15 +50,14 @@ wh_dispatch_begin(void)
 void
 wh_dispatch_flush(WhDispatcher *dispatcher)
 {
-	wh_partition_inserter_flush(dispatcher->event_inserter);
 	wh_inserter_flush(dispatcher->queue_inserter);
 }
 
 void
 wh_dispatch_end(WhDispatcher *dispatcher)
 {
-	wh_partition_inserter_close(dispatcher->event_inserter);
 	wh_inserter_close(dispatcher->queue_inserter);
+	wh_partition_inserter_close(dispatcher->event_inserter);
 	table_close(dispatcher->queue, NoLock);
 	table_close(dispatcher->events, NoLock);
 	if (dispatcher->content.scratch)
@@ -76,6 +76,7 @@ typedef struct StampedEvent
 	TimestampTz created_at;
 	TimestampTz due_at;
 	Datum		versions;		/* jsonb; 0: none */
+	ItemPointer place;			/* where its row stands, once that is inserted */
 } StampedEvent;
 
 /* The value of Authorization. Few events have one, so the table is not opened before. */
@@ -124,7 +125,7 @@ set_content(WhInserter *inserter, const StampedEvent *stamped)
 }
 
 static void
-insert_event(WhDispatcher *dispatcher, const StampedEvent *stamped)
+insert_event(WhDispatcher *dispatcher, StampedEvent *stamped)
 {
 	const WhEvent *event = stamped->event;
 	WhInserter *inserter = wh_partition_inserter(dispatcher->event_inserter,
@@ -133,6 +134,8 @@ insert_event(WhDispatcher *dispatcher, const StampedEvent *stamped)
 		event->occurred_at;
 
 	wh_inserter_row(inserter);
+	stamped->place = palloc(sizeof(ItemPointerData));
+	wh_inserter_tell_place(inserter, stamped->place);
 	wh_inserter_set(inserter, EVENTS_EVENT_ID, UUIDPGetDatum(wh_uuid_copy(&stamped->event_id)));
 	wh_inserter_set_text(inserter, EVENTS_TENANT_ID, event->tenant_id);
 	wh_inserter_set_text(inserter, EVENTS_EVENT_TYPE, event->event_type);
@@ -191,6 +194,7 @@ enqueue(WhDispatcher *dispatcher, const StampedEvent *stamped, const WhSubscribe
 			wh_inserter_set(inserter, QUEUE_EXPIRES_AT,
 							TimestampTzGetDatum(stamped->event->expires_at));
 		wh_inserter_set_text(inserter, QUEUE_COALESCE_KEY, stamped->event->coalesce_key);
+		wh_inserter_set(inserter, QUEUE_EVENT_PLACE, PointerGetDatum(stamped->place));
 		wake.endpoint_id = *endpoint_id;
 		wh_wake_endpoint(&wake);
 	}

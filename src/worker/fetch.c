@@ -85,13 +85,19 @@ partition_reader(Fetch *fetch, const pg_uuid_t *event_id)
 	return reader;
 }
 
-/* The event's row, good until the next is read; NULL when there is none. */
+/* The event of a row of the queue, good until the next is read; NULL when there is none. */
 static TupleTableSlot *
-read_event(Fetch *fetch, const pg_uuid_t *event_id)
+read_event(Fetch *fetch, TupleTableSlot *row)
 {
+	pg_uuid_t  *event_id = DatumGetUUIDP(wh_slot_get(row, QUEUE_EVENT_ID));
 	WhReader   *reader = partition_reader(fetch, event_id);
+	bool		isnull;
+	Datum		place = slot_getattr(row, QUEUE_EVENT_PLACE, &isnull);
 	ScanKeyData key;
 
+	if (!isnull && wh_row_at(reader->rel, reader->end, (ItemPointer) DatumGetPointer(place),
+							 EVENTS_EVENT_ID, event_id, reader->slot))
+		return reader->slot;
 	ScanKeyInit(&key, EVENTS_EVENT_ID, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(event_id));
 	index_rescan(reader->scan, &key, 1, NULL, 0);
 	return wh_reader_next(reader) ? reader->slot : NULL;
@@ -174,7 +180,7 @@ take_row(Fetch *fetch, WhEndpoint *e, WhLane *lane, TupleTableSlot *row)
 	TupleTableSlot *event;
 
 	queue->reading = *DatumGetUUIDP(wh_slot_get(row, QUEUE_DELIVERY_ID));
-	event = read_event(fetch, DatumGetUUIDP(wh_slot_get(row, QUEUE_EVENT_ID)));
+	event = read_event(fetch, row);
 	if (event)
 	{
 		WhDelivery *d = wh_delivery_make(queue->context, &fetch->payload, e, row, event);

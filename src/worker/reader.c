@@ -10,6 +10,7 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "compat.h"
+#include "storage/bufmgr.h"
 #include "storage/procarray.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -23,6 +24,7 @@ wh_reader_open(Relation rel, Oid index, int keys)
 	reader->rel = rel;
 	reader->index = index_open(index, AccessShareLock);
 	reader->scan = wh_begin_index_scan(rel, reader->index, GetActiveSnapshot(), keys);
+	reader->end = RelationGetNumberOfBlocks(rel);
 	reader->slot = table_slot_create(rel, NULL);
 	return reader;
 }
@@ -40,6 +42,15 @@ bool
 wh_reader_next(WhReader *reader)
 {
 	return index_getnext_slot(reader->scan, ForwardScanDirection, reader->slot);
+}
+
+bool
+wh_row_at(Relation rel, BlockNumber end, ItemPointer place, int id_column, const pg_uuid_t *id,
+		  TupleTableSlot *slot)
+{
+	return ItemPointerGetBlockNumber(place) < end &&
+		table_tuple_fetch_row_version(rel, place, GetActiveSnapshot(), slot) &&
+		memcmp(DatumGetUUIDP(wh_slot_get(slot, id_column)), id, UUID_LEN) == 0;
 }
 
 WhUnseen

@@ -9,7 +9,9 @@
 
 #include "access/genam.h"
 #include "executor/tuptable.h"
+#include "storage/block.h"
 #include "utils/relcache.h"
+#include "utils/uuid.h"
 
 /* An index scan, started anew for each key (index_rescan). */
 typedef struct WhReader
@@ -17,6 +19,7 @@ typedef struct WhReader
 	Relation	rel;
 	Relation	index;
 	IndexScanDesc scan;
+	BlockNumber end;			/* of rel, as it was; it is not cut off while rel is open */
 	TupleTableSlot *slot;		/* the row found */
 } WhReader;
 
@@ -26,6 +29,13 @@ extern void wh_reader_close(WhReader *reader);
 
 /* Reads the next row into slot. */
 extern bool wh_reader_next(WhReader *reader);
+
+/*
+ * Whether the row of that id stands at that place, which may be from an earlier transaction: by now
+ * it may have been given to another row, or cut off with the end of the table. In slot then.
+ */
+extern bool wh_row_at(Relation rel, BlockNumber end, ItemPointer place, int id_column,
+					  const pg_uuid_t *id, TupleTableSlot *slot);
 
 /* What became of a row that the scan's snapshot does not show. */
 typedef enum WhUnseen

@@ -26,6 +26,7 @@
 #include "worker/clean.h"
 #include "worker/health.h"
 #include "worker/queue.h"
+#include "worker/reader.h"
 #include "worker/statement.h"
 
 #define STORED_HEADERS_MAX 100
@@ -40,21 +41,14 @@ typedef struct Record
 
 /* ---- the queue's rows ---- */
 
-/*
- * Deletes the row where it was fetched, if it still is there and nobody holds it. The place may have
- * been given to another row since, or cut off with the end of the table.
- */
+/* Deletes the row where it was fetched, if it still is there and nobody holds it. */
 static TM_Result
 delete_in_place(Relation rel, BlockNumber end, TupleTableSlot *slot, const WhDelivery *d)
 {
 	ItemPointerData row = d->row;
 	TM_FailureData failure;
-	bool		isnull;
 
-	if (ItemPointerGetBlockNumber(&row) >= end ||
-		!table_tuple_fetch_row_version(rel, &row, GetActiveSnapshot(), slot) ||
-		memcmp(DatumGetUUIDP(slot_getattr(slot, QUEUE_DELIVERY_ID, &isnull)),
-			   &d->delivery_id, UUID_LEN) != 0)
+	if (!wh_row_at(rel, end, &row, QUEUE_DELIVERY_ID, &d->delivery_id, slot))
 		return TM_Deleted;
 	return table_tuple_delete(rel, &row, GetCurrentCommandId(true), GetActiveSnapshot(),
 							  InvalidSnapshot, false, &failure, false);
@@ -64,7 +58,7 @@ static void
 end_in_place(Record *record)
 {
 	Relation	rel = table_open(wh_table("queue"), RowExclusiveLock);
-	BlockNumber end = RelationGetNumberOfBlocks(rel);	/* it is cut off under a stronger lock only */
+	BlockNumber end = RelationGetNumberOfBlocks(rel);
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
 
 	for (int i = 0; i < record->count; i++)
