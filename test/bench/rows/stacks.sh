@@ -6,13 +6,14 @@ STACK_TRIAL=${BENCH_STACK_TRIAL:-40000}
 STACKS=(bullmq pg-boss graphile-worker)
 
 # The settings of which each stack gets those with which it is the fastest here: jobs at a time
-# (pg-boss: loops), and jobs fetched at once; each with one process and with two. The extension is
-# tried with one worker and with two.
+# (pg-boss: loops), and jobs fetched at once; each with one process and with two. So is the
+# extension, with what one worker may have in flight.
 declare -A STACK_SETTINGS=(
 	[bullmq]="50,1 100,1 200,1 400,1"
 	[pg-boss]="1,1000 2,500 2,1000 2,2000 3,1000"
 	[graphile-worker]="100,500 200,1000 500,1000 500,2000"
 )
+OUR_SETTINGS=(512 2048)
 STACK_PROCESSES=(1 2)
 declare -A STACK_CHOICE=()
 
@@ -80,21 +81,26 @@ choose_settings()
 	progress "$stack is the fastest with ${STACK_CHOICE[$stack]}"
 }
 
-# Sets WORKERS.
-choose_workers()
+# Leaves the extension with the settings with which it is the fastest.
+choose_ours()
 {
-	local workers best=0
+	local workers in_flight best=0 best_workers best_in_flight
 	for workers in "${STACK_PROCESSES[@]}"; do
-		configure webhooks.workers "$workers"
-		undisturbed measure_deliveries "$STACK_DELIVERIES" "$ENDPOINTS" "$HTTP"
-		progress "the extension with $workers worker(s): $RATE_RUNNING"
-		if [ "$RATE_RUNNING" -gt "$best" ]; then
-			best=$RATE_RUNNING
-			WORKERS=$workers
-		fi
+		for in_flight in "${OUR_SETTINGS[@]}"; do
+			configure webhooks.workers "$workers"
+			configure webhooks.max_in_flight "$in_flight"
+			undisturbed measure_deliveries "$STACK_DELIVERIES" "$ENDPOINTS" "$HTTP"
+			progress "the extension with $workers worker(s), max_in_flight $in_flight: $RATE_RUNNING"
+			if [ "$RATE_RUNNING" -gt "$best" ]; then
+				best=$RATE_RUNNING
+				best_workers=$workers
+				best_in_flight=$in_flight
+			fi
+		done
 	done
-	configure webhooks.workers "$WORKERS"
-	progress "the extension is the fastest with $WORKERS worker(s)"
+	configure webhooks.workers "$best_workers"
+	configure webhooks.max_in_flight "$best_in_flight"
+	progress "the extension is the fastest with $best_workers worker(s), max_in_flight $best_in_flight"
 }
 
 # Adds a row for each stack; the goal is of the fastest. From the array OURS and rates, by stack.
@@ -132,7 +138,7 @@ row_stacks()
 	for stack in "${STACKS[@]}"; do
 		choose_settings "$stack"
 	done
-	choose_workers
+	choose_ours
 	for ((run = 1; run <= RUNS; run++)); do
 		undisturbed measure_deliveries "$STACK_DELIVERIES" "$ENDPOINTS" "$HTTP"
 		OURS+=("$RATE_RUNNING")
@@ -143,6 +149,7 @@ row_stacks()
 		done
 	done
 	configure webhooks.workers 1
+	configure webhooks.max_in_flight 512
 	stop_process "$REDIS_PROCESS"
 	value 'DROP DATABASE bench_stack' postgres
 	add_stacks
