@@ -264,9 +264,6 @@ on_body(char *data, size_t size, size_t count, void *arg)
 #define SET(option, value) \
 	do { if (code == CURLE_OK) code = curl_easy_setopt(x->easy, option, value); } while (0)
 
-/* libcurl allocates one for each request; most answers are smaller. */
-#define ANSWER_BUFFER_BYTES 1024L
-
 /* What all requests have in common. */
 static CURLcode
 set_up(WhExchange *x)
@@ -294,7 +291,6 @@ set_up(WhExchange *x)
 	SET(CURLOPT_DNS_CACHE_TIMEOUT, -1L);	/* a pool does not live long */
 	SET(CURLOPT_HTTP09_ALLOWED, 0L);
 	SET(CURLOPT_TCP_NODELAY, 1L);
-	SET(CURLOPT_BUFFERSIZE, ANSWER_BUFFER_BYTES);
 	SET(CURLOPT_RESOLVER_START_FUNCTION, on_look_up);
 	SET(CURLOPT_RESOLVER_START_DATA, x);
 	SET(CURLOPT_OPENSOCKETFUNCTION, on_open_socket);

@@ -177,7 +177,6 @@ make_slot(Slot *slot)
 	curl_easy_setopt(slot->easy, CURLOPT_POST, 1L);
 	curl_easy_setopt(slot->easy, CURLOPT_PROXY, "");
 	curl_easy_setopt(slot->easy, CURLOPT_HTTPHEADER, slot->headers);
-	curl_easy_setopt(slot->easy, CURLOPT_BUFFERSIZE, 1024L);
 	curl_easy_setopt(slot->easy, CURLOPT_WRITEFUNCTION, ignore_body);
 	curl_easy_setopt(slot->easy, CURLOPT_CLOSESOCKETFUNCTION, on_close_socket);
 	curl_easy_setopt(slot->easy, CURLOPT_PRIVATE, slot);
