@@ -24,7 +24,8 @@
 #define WH_FLUSH_LANE_MS 1		/* the same of one that others wait for */
 #define WH_DISK_MS 50			/* for which what was recorded waits for somebody else to flush the
 								 * WAL */
-#define WH_UNBEGUN_MIN 64		/* requests that the sender should have left to begin */
+#define WH_UNBEGUN_MIN 192		/* requests that the sender should have left to begin: it goes on while
+								 * the worker flushes and fetches */
 
 /* How the proxy does. */
 typedef struct WhProxyState
