@@ -15,6 +15,7 @@
 #include "executor/spi.h"
 #include "id.h"
 #include "shmem.h"
+#include "storage/bufmgr.h"
 #include "tables.h"
 #include "utils/fmgroids.h"
 #include "utils/jsonb.h"
@@ -81,6 +82,7 @@ partition_reader(Fetch *fetch, const pg_uuid_t *event_id)
 				 errhint("ALTER TABLE webhooks.%s ADD PRIMARY KEY (event_id).",
 						 RelationGetRelationName(partition))));
 	reader = wh_reader_open(partition, partition->rd_pkindex, 1);
+	reader->end = RelationGetNumberOfBlocks(partition);
 	fetch->partitions = lappend(fetch->partitions, reader);
 	return reader;
 }
@@ -349,8 +351,7 @@ take_in_lane(Fetch *fetch, WhEndpoint *e, int64 number)
 	bool		more = lane->more;
 
 	wh_lane_note(lane, &e->cursor.delivery_id);
-	if (lane->state == WH_LANE_WAITING && lane->head_due_at <= fetch->now)
-		wh_lane_set(lane, WH_LANE_OPEN);
+	wh_lane_open_if_due(lane, fetch->now);
 	lane->more = true;			/* this row, unless it is the one that goes */
 	if (lane->state == WH_LANE_BUSY || lane->state == WH_LANE_WAITING || passed_enough(fetch) ||
 		!take_first(fetch, lane))

@@ -37,12 +37,7 @@ wh_held_go_back(WhEndpoint *e, TimestampTz now)
 	if (stands_before(&e->passed_from, &e->cursor))
 		e->cursor = e->passed_from;
 	dlist_foreach_modify(iter, &e->lanes)
-	{
-		WhLane	   *lane = dlist_container(WhLane, node, iter.cur);
-
-		if (lane->state == WH_LANE_WAITING && lane->head_due_at <= now)
-			wh_lane_set(lane, WH_LANE_OPEN);
-	}
+		wh_lane_open_if_due(dlist_container(WhLane, node, iter.cur), now);
 }
 
 void

@@ -68,6 +68,13 @@ wh_lane_set(WhLane *lane, WhLaneState state)
 }
 
 void
+wh_lane_open_if_due(WhLane *lane, TimestampTz now)
+{
+	if (lane->state == WH_LANE_WAITING && lane->head_due_at <= now)
+		wh_lane_set(lane, WH_LANE_OPEN);
+}
+
+void
 wh_lane_note(WhLane *lane, const pg_uuid_t *delivery_id)
 {
 	/* a replay comes back to its old place */

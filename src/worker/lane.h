@@ -55,6 +55,9 @@ extern WhLane *wh_lane_find(HTAB *lanes, const pg_uuid_t *endpoint_id, int64 num
 
 extern void wh_lane_set(WhLane *lane, WhLaneState state);
 
+/* If it waits for a delivery that is due by now, its first is to be looked up. */
+extern void wh_lane_open_if_due(WhLane *lane, TimestampTz now);
+
 /* A delivery of the lane was seen. */
 extern void wh_lane_note(WhLane *lane, const pg_uuid_t *delivery_id);
 

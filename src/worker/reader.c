@@ -10,7 +10,6 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "compat.h"
-#include "storage/bufmgr.h"
 #include "storage/procarray.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -24,7 +23,6 @@ wh_reader_open(Relation rel, Oid index, int keys)
 	reader->rel = rel;
 	reader->index = index_open(index, AccessShareLock);
 	reader->scan = wh_begin_index_scan(rel, reader->index, GetActiveSnapshot(), keys);
-	reader->end = RelationGetNumberOfBlocks(rel);
 	reader->slot = table_slot_create(rel, NULL);
 	return reader;
 }

@@ -19,7 +19,8 @@ typedef struct WhReader
 	Relation	rel;
 	Relation	index;
 	IndexScanDesc scan;
-	BlockNumber end;			/* of rel, as it was; it is not cut off while rel is open */
+	BlockNumber end;			/* of rel, where its reader asked for it; rel is not cut off while
+								 * it is open */
 	TupleTableSlot *slot;		/* the row found */
 } WhReader;
 
