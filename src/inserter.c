@@ -60,6 +60,14 @@ struct WhInserter
 	WhPartitionInserter *leader;	/* flushed first; NULL: none */
 };
 
+struct WhPartitionInserter
+{
+	MemoryContext context;
+	Relation	parent;
+	Relation	partition;		/* the one written to; NULL: none yet */
+	WhInserter *inserter;		/* into that */
+};
+
 
 /* ---- what is known of tables ---- */
 
@@ -239,8 +247,8 @@ insert_entries(WhInserter *inserter, int number)
 void
 wh_inserter_flush(WhInserter *inserter)
 {
-	if (inserter->leader)
-		wh_partition_inserter_flush(inserter->leader);
+	if (inserter->leader && inserter->leader->partition)
+		wh_inserter_flush(inserter->leader->inserter);
 	for (int i = 0; i < inserter->count; i++)
 	{
 		ExecStoreVirtualTuple(inserter->slots[i]);
@@ -354,14 +362,6 @@ wh_inserter_close(WhInserter *inserter)
 
 /* ---- partitions ---- */
 
-struct WhPartitionInserter
-{
-	MemoryContext context;
-	Relation	parent;
-	Relation	partition;		/* the one written to; NULL: none yet */
-	WhInserter *inserter;		/* into that */
-};
-
 WhPartitionInserter *
 wh_partition_inserter_open(Relation parent)
 {
@@ -395,13 +395,6 @@ wh_partition_inserter(WhPartitionInserter *p, Datum key)
 	p->inserter = wh_inserter_open(p->partition);
 	MemoryContextSwitchTo(before);
 	return p->inserter;
-}
-
-void
-wh_partition_inserter_flush(WhPartitionInserter *p)
-{
-	if (p->partition)
-		wh_inserter_flush(p->inserter);
 }
 
 void

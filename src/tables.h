@@ -134,7 +134,6 @@ typedef struct WhPartitionInserter WhPartitionInserter;
 /* In the current context. The parent stays open, and the caller's to close. */
 extern WhPartitionInserter *wh_partition_inserter_open(Relation parent);
 extern WhInserter *wh_partition_inserter(WhPartitionInserter *inserter, Datum key);
-extern void wh_partition_inserter_flush(WhPartitionInserter *inserter);
 extern void wh_partition_inserter_close(WhPartitionInserter *inserter);
 
 /* The follower's rows hold places of the leader's, which are therefore inserted before them. */
