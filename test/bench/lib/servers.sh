@@ -258,9 +258,22 @@ configure()
 	WAIT_SECONDS=20 wait_until "$name" setting_is "$name" "$wanted"
 }
 
+# unconfigure SETTING: takes back what configure did.
+unconfigure()
+{
+	value "ALTER SYSTEM RESET $1" postgres
+	value "SELECT pg_reload_conf()" postgres >/dev/null
+	WAIT_SECONDS=20 wait_until "$1" setting_was_taken_back "$1"
+}
+
 setting_is()
 {
 	[ "$(value "SHOW $1" postgres)" = "$2" ]
+}
+
+setting_was_taken_back()
+{
+	[ -z "$(value "SELECT 1 FROM pg_settings WHERE name = '$1' AND sourcefile LIKE '%/postgresql.auto.conf'" postgres)" ]
 }
 
 # Delivery begins; prints the server's time just before.

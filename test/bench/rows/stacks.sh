@@ -148,8 +148,8 @@ row_stacks()
 			progress "run $run: $stack $RATE, ours ${OURS[-1]}"
 		done
 	done
-	configure webhooks.workers 1
-	configure webhooks.max_in_flight 512
+	unconfigure webhooks.workers
+	unconfigure webhooks.max_in_flight
 	stop_process "$REDIS_PROCESS"
 	value 'DROP DATABASE bench_stack' postgres
 	add_stacks
