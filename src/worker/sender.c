@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "storage/ipc.h"
+#include "worker/memory.h"
 #include "worker/sender.h"
 #include "worker/sockets.h"
 
@@ -157,6 +158,7 @@ run(void *arg)
 {
 	WhSender   *s = arg;
 
+	wh_memory_keep();
 	while (take_outbox(s))
 	{
 		bool		busy;
@@ -172,6 +174,7 @@ run(void *arg)
 			collect_finished(s);
 		}
 	}
+	wh_memory_give_back();
 	return NULL;
 }
 

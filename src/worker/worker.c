@@ -27,6 +27,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "worker/engine.h"
+#include "worker/memory.h"
 #include "worker/transaction.h"
 #include "worker/worker.h"
 
@@ -139,6 +140,7 @@ wh_worker_main(Datum arg)
 	wh_slot_serve();
 
 	raise_descriptor_limit();
+	(void) wh_memory_use();		/* if libcurl fails, the sender says so */
 	engine = wh_engine_create(TopMemoryContext, (WhEngineOptions) {0});
 
 	while (!ShutdownRequestPending && wh_enabled && task.number < wh_workers)
