@@ -45,7 +45,7 @@ struct WhPool
 	int			requests;		/* that libcurl has */
 	int			running;		/* those it has not ended */
 	int64		retire_ms;		/* when new requests go to another pool, on the monotonic clock */
-	int64		timer_ms;		/* when libcurl wants to be called; -1 for never */
+	int64		timer_ms;		/* when libcurl wants to be called; 0: at once, -1: never */
 	dlist_node	node;
 };
 
@@ -126,7 +126,7 @@ on_timer(CURLM *multi, long timeout_ms, void *arg)
 {
 	WhPool	   *pool = arg;
 
-	pool->timer_ms = timeout_ms < 0 ? -1 : wh_monotonic_ms() + timeout_ms;
+	pool->timer_ms = timeout_ms > 0 ? wh_monotonic_ms() + timeout_ms : timeout_ms;
 	return 0;
 }
 
@@ -380,7 +380,7 @@ pass_on(WhSockets *s, const struct epoll_event *event)
 static bool
 serve_timer(WhPool *pool)
 {
-	if (pool->timer_ms < 0 || pool->timer_ms > wh_monotonic_ms())
+	if (pool->timer_ms < 0 || (pool->timer_ms > 0 && pool->timer_ms > wh_monotonic_ms()))
 		return false;
 	pool->timer_ms = -1;
 	curl_multi_socket_action(pool->multi, CURL_SOCKET_TIMEOUT, 0, &pool->running);

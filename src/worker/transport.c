@@ -68,12 +68,11 @@ give_back(WhTransport *t, WhRequest *request)
 	request->exchange = NULL;
 }
 
-
 static CURLcode
-run(WhTransport *t, WhExchange *x)
+run(WhExchange *x, WhPool *pool)
 {
-	x->pool = wh_sockets_pool(t->common.sockets);
-	return wh_pool_run(x->pool, x->easy);
+	x->pool = pool;
+	return wh_pool_run(pool, x->easy);
 }
 
 
@@ -167,7 +166,7 @@ collect(WhTransport *t)
 		wh_pool_remove(request->exchange->pool, easy);
 		if (wh_exchange_may_repeat(request->exchange, code) &&
 			wh_exchange_repeat(request->exchange) == CURLE_OK &&
-			run(t, request->exchange) == CURLE_OK)
+			run(request->exchange, wh_sockets_pool(t->common.sockets)) == CURLE_OK)
 			continue;
 		dlist_delete(&request->node);
 		finish(t, request, code);
@@ -179,7 +178,7 @@ collect(WhTransport *t)
 
 /* Gives the request to libcurl. */
 static void
-begin(WhTransport *t, WhRequest *request)
+begin(WhTransport *t, WhRequest *request, WhPool *pool)
 {
 	WhExchange *x = take_exchange(t);
 	CURLcode	code;
@@ -188,7 +187,7 @@ begin(WhTransport *t, WhRequest *request)
 	code = x ? wh_exchange_prepare(x, request, t->shares[request->origin->hash % SHARES]) :
 		CURLE_OUT_OF_MEMORY;
 	if (code == CURLE_OK)
-		code = run(t, x);
+		code = run(x, pool);
 	if (code == CURLE_OK)
 	{
 		dlist_push_tail(&t->active, &request->node);
@@ -207,7 +206,7 @@ static void
 begin_or_wait(WhTransport *t, WhRequest *request)
 {
 	WhOrigin   *origin = request->origin;
-	int			pool = wh_pool_number(wh_sockets_pool(t->common.sockets));
+	WhPool	   *pool = wh_sockets_pool(t->common.sockets);
 
 	if (origin->leader)
 	{
@@ -215,12 +214,12 @@ begin_or_wait(WhTransport *t, WhRequest *request)
 		t->waiting_until_ms = Min(t->waiting_until_ms, request->started_ms + request->timeout_ms);
 		return;
 	}
-	if (origin->pool != pool)
+	if (origin->pool != wh_pool_number(pool))
 	{
 		origin->leader = request;
-		origin->pool = pool;
+		origin->pool = wh_pool_number(pool);
 	}
-	begin(t, request);
+	begin(t, request, pool);
 }
 
 /* Those who waited for a connection that now is there, or for the end of somebody else's try. */
