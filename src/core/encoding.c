@@ -9,13 +9,21 @@
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 
+/* Of the alphabet of RFC 4648, 4. */
+static bool
+is_base64(char c)
+{
+	return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
+		c == '+' || c == '/';
+}
+
 /* How many of the characters are before the padding. */
 static size_t
 count_characters(const char *text, size_t len)
 {
 	size_t		chars = 0;
 
-	while (chars < len && text[chars] != '\0' && strchr(WH_BASE64_ALPHABET, text[chars]) != NULL)
+	while (chars < len && is_base64(text[chars]))
 		chars++;
 	return chars;
 }
