@@ -47,7 +47,7 @@ typedef struct Fetch
 	void	   *state;
 	TimestampTz now;
 	Relation	events;
-	List	   *partitions;		/* of WhReader: events' partitions read so far */
+	List	   *partitions;		/* of Partition: events' partitions read so far */
 	StringInfoData payload;		/* scratch */
 	List	   *missing;		/* ids of rows without their event */
 	List	   *expired;		/* ids of rows that nobody may be sent any more */
@@ -371,27 +371,20 @@ read_open_lanes(Fetch *fetch, WhEndpoint *e, int limit)
 	return taken;
 }
 
-typedef enum Step
-{
-	AT_ROW,						/* in the reader's slot */
-	AT_UNSEEN,					/* a row deleted, or not committed yet */
-	AT_END
-} Step;
-
-/* To the next entry of the queue's index. */
-static Step
-step(WhReader *queue, WhCursor *entry)
+/* To the next entry of the queue's index, be its row seen or not. False: there is none. */
+static bool
+next_entry(WhReader *queue, WhCursor *entry)
 {
 	IndexScanDesc scan = queue->scan;
 	bool		isnull;
 
 	if (index_getnext_tid(scan, ForwardScanDirection) == NULL)
-		return AT_END;
+		return false;
 	entry->due_at = DatumGetTimestampTz(index_getattr(scan->xs_itup, 2, scan->xs_itupdesc,
 													  &isnull));
 	entry->delivery_id = *DatumGetUUIDP(index_getattr(scan->xs_itup, 3, scan->xs_itupdesc,
 													  &isnull));
-	return index_fetch_heap(scan, queue->slot) ? AT_ROW : AT_UNSEEN;
+	return true;
 }
 
 /* Returns whether it took something. */
@@ -422,28 +415,28 @@ take_at_cursor(Fetch *fetch, WhEndpoint *e, const WhCursor *before)
 }
 
 /*
- * Reads due rows past the cursor, and the one after them: returns the time at which to come back.
- * Of rows that are not seen it passes over only so many at once: somebody may be putting a million
- * into the queue, and other endpoints wait meanwhile. Their commit, if it comes, sets the cursor
- * back.
+ * Reads due rows past the cursor, and the index's entry after them: returns the time at which to
+ * come back. Of rows that are not seen it passes over only so many at once: somebody may be putting
+ * a million into the queue, and other endpoints wait meanwhile. Their commit, if it comes, sets the
+ * cursor back.
  */
 static TimestampTz
 read_past_cursor(Fetch *fetch, WhEndpoint *e, int taken, int limit)
 {
+	WhReader   *queue = fetch->queue_reader;
 	int			read = 0;
 	int			unseen = 0;
 	WhCursor	entry;
-	Step		at;
 
-	start_at_cursor(fetch->queue_reader, e);
-	while (taken < limit && read < limit + PASSED_OVER_MAX && !gave_up_enough(fetch))
+	start_at_cursor(queue, e);
+	while (next_entry(queue, &entry))
 	{
-		at = step(fetch->queue_reader, &entry);
-		if (at == AT_END)
-			return DT_NOEND;
 		if (entry.due_at > fetch->now)
 			return entry.due_at;
-		if (at == AT_ROW)
+		if (taken == limit || read == limit + PASSED_OVER_MAX || unseen == UNSEEN_MAX ||
+			gave_up_enough(fetch))
+			return fetch->now;
+		if (index_fetch_heap(queue->scan, queue->slot))
 		{
 			WhCursor	before = e->cursor;
 
@@ -452,12 +445,9 @@ read_past_cursor(Fetch *fetch, WhEndpoint *e, int taken, int limit)
 			read++;
 		}
 		else if (++unseen == UNSEEN_MAX)
-		{
 			e->cursor = entry;
-			break;
-		}
 	}
-	return fetch->now;			/* there may be more */
+	return DT_NOEND;
 }
 
 static void
@@ -483,7 +473,7 @@ read_endpoint(Fetch *fetch, WhPick *pick)
 	pick->from = e->cursor;
 	taken = read_open_lanes(fetch, e, limit);
 	e->next_at = read_past_cursor(fetch, e, taken, limit);
-	if (passed_enough(fetch))
+	if (!dlist_is_empty(&e->open_lanes))
 		e->next_at = fetch->now;
 	wh_held_come_back(e, fetch->now);
 }
