@@ -34,7 +34,7 @@ extern WhSealed wh_secret_seal(const char *secret, const char *owner);
 /*
  * The secret, in the current memory context; the caller wipes it when done with it. NULL when it
  * cannot be opened (an unknown key, another owner, damage), with *reason a static text that tells
- * nothing of it. Raises nothing on that account.
+ * nothing of it. Raises nothing on that account. owner may be NULL for one that is stored as it is.
  */
 extern char *wh_secret_open(const WhSealed *sealed, const char *owner, const char **reason);
 

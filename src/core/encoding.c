@@ -42,31 +42,37 @@ wh_base64_measure(const char *text, size_t len, size_t *bytes)
 		(len - chars == strlen(wanted) && memcmp(text + chars, wanted, len - chars) == 0);
 }
 
+/* Of the 2 or 3 characters that are left of the last block. */
+static bool
+decode_rest(const char *text, size_t chars, unsigned char *out)
+{
+	size_t		byte_len = chars * 3 / 4;
+	unsigned char block[4] = {'=', '=', '=', '='};
+	unsigned char bytes[3];
+	unsigned char again[5];
+	bool		canonical;
+
+	memcpy(block, text, chars);
+	EVP_DecodeBlock(bytes, block, sizeof(block));
+	memcpy(out, bytes, byte_len);
+	EVP_EncodeBlock(again, bytes, (int) byte_len);
+	canonical = memcmp(again, block, chars) == 0;
+	OPENSSL_cleanse(bytes, sizeof(bytes));
+	OPENSSL_cleanse(block, sizeof(block));
+	OPENSSL_cleanse(again, sizeof(again));
+	return canonical;
+}
+
 bool
 wh_base64_decode(const char *text, size_t len, unsigned char *out)
 {
-	size_t		chars = count_characters(text, len);
-	bool		canonical = true;
+	size_t		whole;
 
-	/* a block at a time: the last one is filled up with padding */
-	for (size_t i = 0; i < chars && canonical; i += 4)
-	{
-		size_t		block_len = chars - i < 4 ? chars - i : 4;
-		size_t		byte_len = block_len * 3 / 4;
-		unsigned char block[4] = {'=', '=', '=', '='};
-		unsigned char bytes[3];
-		unsigned char again[5];
-
-		memcpy(block, text + i, block_len);
-		EVP_DecodeBlock(bytes, block, 4);
-		memcpy(out + i / 4 * 3, bytes, byte_len);
-		EVP_EncodeBlock(again, bytes, (int) byte_len);
-		canonical = memcmp(again, block, block_len) == 0;
-		OPENSSL_cleanse(bytes, sizeof(bytes));
-		OPENSSL_cleanse(block, sizeof(block));
-		OPENSSL_cleanse(again, sizeof(again));
-	}
-	return canonical;
+	while (len > 0 && text[len - 1] == '=')
+		len--;
+	whole = len / 4 * 4;
+	EVP_DecodeBlock(out, (const unsigned char *) text, (int) whole);
+	return whole == len || decode_rest(text + whole, len - whole, out + whole / 4 * 3);
 }
 
 char *

@@ -4,7 +4,9 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "catalog/pg_type.h"
+#include "core/header.h"
 #include "executor/spi.h"
 #include "id.h"
 #include "secret.h"
@@ -20,62 +22,84 @@
 #define HELD_S 10
 #define TELL_AGAIN_S 60
 
-/*
- * The columns of config_statement. Behind each secret stands the id of the key that it is encrypted
- * with.
- */
+/* The columns of options_statement. Behind a secret stands the id of the key it is encrypted with. */
 enum
 {
-	CONFIG_POSITION = 1, CONFIG_ACTIVE, CONFIG_TENANT_ID, CONFIG_URL, CONFIG_HEADERS,
-	CONFIG_SECRETS, CONFIG_SECRET_EXPIRIES, CONFIG_RETRY_SCHEDULE, CONFIG_RETRY_ON,
-	CONFIG_TIMEOUT_MS, CONFIG_MAX_IN_FLIGHT, CONFIG_RATE_LIMIT, CONFIG_SECRET_KEY_IDS,
-	CONFIG_AUTHORIZATION, CONFIG_AUTHORIZATION_KEY_ID, CONFIG_HAS_AUTHORIZATION,
-	CONFIG_CLIENT_CERTIFICATE, CONFIG_CLIENT_KEY, CONFIG_CLIENT_KEY_KEY_ID, CONFIG_SCHEMES,
-	CONFIG_SIGNING_KEY_ID, CONFIG_SIGNING_KEY, CONFIG_SIGNING_KEY_KEY_ID, CONFIG_PAYLOAD_FORMAT,
-	CONFIG_API_VERSION
+	POSITION, ACTIVE, TENANT_ID, URL, HEADERS, RETRY_SCHEDULE, RETRY_ON, TIMEOUT_MS, MAX_IN_FLIGHT,
+	RATE_LIMIT, CLIENT_CERTIFICATE, SCHEMES, SIGNING_KEY_ID, SIGNING_KEY, SIGNING_KEY_KEY_ID,
+	PAYLOAD_FORMAT, API_VERSION, OPTION_COUNT
 };
 
-static WhStatement config_statement = {
+static WhStatement options_statement = {
 	"SELECT n, e.state = 'active', e.tenant_id, e.url,"
 	/* libcurl takes "Name;" for a header without a value, and "Name:" for one to leave out */
-	" CASE WHEN e.headers = '{}' THEN '{}'::text[] ELSE ARRAY(SELECT h.key ||"
+	" CASE WHEN e.headers <> '{}' THEN ARRAY(SELECT h.key ||"
 	"   CASE WHEN btrim(h.value, E' \\t') = '' THEN ';' ELSE ': ' || h.value END"
-	"  FROM jsonb_each_text(e.headers) h WHERE lower(h.key COLLATE \"C\") <> 'authorization') END,"
-	" coalesce(s.secrets, '{}'::text[]),"
-	" coalesce(s.expiries, '{}'::timestamptz[]),"
+	"  FROM jsonb_each_text(e.headers) h) END,"
 	" CASE WHEN e.retry_schedule IS NOT NULL THEN"
 	"  ARRAY(SELECT (EXTRACT(epoch FROM w) * 1000)::bigint"
 	"   FROM unnest(e.retry_schedule) WITH ORDINALITY u(w, i) ORDER BY i) END,"
 	" e.retry_on,"
 	" (EXTRACT(epoch FROM e.timeout) * 1000)::integer,"
 	" e.max_in_flight,"
-	" coalesce(e.rate_limit, 0)::double precision,"
-	" coalesce(s.key_ids, '{}'::text[]),"
-	" a.secret, a.encryption_key_id,"
-	" e.headers <> '{}' AND EXISTS (SELECT FROM jsonb_object_keys(e.headers) k"
-	"  WHERE lower(k COLLATE \"C\") = 'authorization'),"
-	" e.client_certificate, k.secret, k.encryption_key_id,"
+	" e.rate_limit::double precision,"
+	" e.client_certificate,"
 	" e.signature_schemes,"
 	" e.signing_key_id, g.secret, g.encryption_key_id,"
 	" e.payload_format, e.api_version"
 	" FROM unnest($1) WITH ORDINALITY p(endpoint_id, n)"
 	" JOIN webhooks.endpoints e ON e.endpoint_id = p.endpoint_id"
 	" LEFT JOIN webhooks.signing_keys g"
-	"  ON g.tenant_id = e.tenant_id AND g.key_id = e.signing_key_id"
-	" CROSS JOIN LATERAL (SELECT array_agg(o.secret) AS secrets,"
-	"   array_agg(coalesce(o.expires_at, 'infinity')) AS expiries,"
-	"   array_agg(coalesce(o.encryption_key_id, '')) AS key_ids"
-	"  FROM (SELECT x.secret, x.expires_at, x.encryption_key_id FROM webhooks.endpoint_secrets x"
-	"   WHERE x.endpoint_id = e.endpoint_id AND x.kind = 'signing'"
-	"   ORDER BY x.expires_at DESC NULLS FIRST, x.created_at DESC) o) s"
-	" LEFT JOIN LATERAL (SELECT x.secret, x.encryption_key_id FROM webhooks.endpoint_secrets x"
-	"  WHERE x.endpoint_id = e.endpoint_id AND x.kind = 'authorization'"
-	"   AND e.headers <> '{}' LIMIT 1) a ON true"
-	" LEFT JOIN LATERAL (SELECT x.secret, x.encryption_key_id FROM webhooks.endpoint_secrets x"
-	"  WHERE x.endpoint_id = e.endpoint_id AND x.kind = 'client_key'"
-	"   AND e.client_certificate IS NOT NULL LIMIT 1) k ON true",
+	"  ON g.tenant_id = e.tenant_id AND g.key_id = e.signing_key_id",
 	1, {UUIDARRAYOID}
 };
+
+/* The columns of secrets_statement. */
+enum
+{
+	SECRET_POSITION, SECRET_KIND, SECRET_TEXT, SECRET_KEY_ID, SECRET_EXPIRES_AT
+};
+
+static WhStatement secrets_statement = {
+	"SELECT n, s.kind, s.secret, s.encryption_key_id, coalesce(s.expires_at, 'infinity')"
+	" FROM unnest($1) WITH ORDINALITY p(endpoint_id, n)"
+	" JOIN webhooks.endpoint_secrets s ON s.endpoint_id = p.endpoint_id"
+	" ORDER BY n, s.expires_at DESC NULLS FIRST, s.created_at DESC",
+	1, {UUIDARRAYOID}
+};
+
+/* A row of either, the second of which has fewer columns. */
+typedef struct Row
+{
+	Datum		values[OPTION_COUNT];
+	bool		nulls[OPTION_COUNT];
+} Row;
+
+/* One of an endpoint's secrets. */
+typedef struct Secret
+{
+	char	   *kind;
+	WhSealed	sealed;
+	TimestampTz expires_at;		/* DT_NOEND: it is current */
+} Secret;
+
+static Row
+read_row(uint64 number)
+{
+	Row			row;
+
+	heap_deform_tuple(SPI_tuptable->vals[number], SPI_tuptable->tupdesc, row.values, row.nulls);
+	return row;
+}
+
+/* Of a column that cannot be NULL. */
+static Datum
+value_of(const Row *row, int column)
+{
+	if (row->nulls[column])
+		elog(ERROR, "column %d is unexpectedly NULL", column);
+	return row->values[column];
+}
 
 static char **
 text_array(Datum datum, int *count)
@@ -92,25 +116,70 @@ text_array(Datum datum, int *count)
 }
 
 static char *
-optional_text(HeapTuple row, int number)
+optional_text(const Row *row, int column)
 {
-	bool		isnull;
-	Datum		datum = wh_column(row, number, &isnull);
-
-	return isnull ? NULL : TextDatumGetCString(datum);
+	return row->nulls[column] ? NULL : TextDatumGetCString(row->values[column]);
 }
 
 static char *
-text_value(HeapTuple row, int number)
+text_of(const Row *row, int column)
 {
-	return TextDatumGetCString(wh_value(row, number));
+	return TextDatumGetCString(value_of(row, column));
+}
+
+/* NULL for NULL. */
+static char *
+keep_text(const Row *row, int column, MemoryContext context)
+{
+	MemoryContext before = MemoryContextSwitchTo(context);
+	char	   *text = optional_text(row, column);
+
+	MemoryContextSwitchTo(before);
+	return text;
 }
 
 /* A secret of the row; its text is NULL when there is none. */
 static WhSealed
-sealed_value(HeapTuple row, int number)
+sealed_of(const Row *row, int column)
 {
-	return (WhSealed) {optional_text(row, number), optional_text(row, number + 1)};
+	return (WhSealed) {optional_text(row, column), optional_text(row, column + 1)};
+}
+
+/* The secrets of the endpoint at each position, the current ones first: lists of Secret. */
+static List **
+read_secrets(Datum endpoint_ids, int count)
+{
+	List	  **secrets = palloc0(count * sizeof(List *));
+
+	wh_statement_execute(&secrets_statement, &endpoint_ids, true, SPI_OK_SELECT);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		Row			row = read_row(i);
+		int64		position = DatumGetInt64(value_of(&row, SECRET_POSITION));
+		Secret	   *secret = palloc(sizeof(Secret));
+
+		secret->kind = text_of(&row, SECRET_KIND);
+		secret->sealed = sealed_of(&row, SECRET_TEXT);
+		secret->expires_at = DatumGetTimestampTz(value_of(&row, SECRET_EXPIRES_AT));
+		secrets[position - 1] = lappend(secrets[position - 1], secret);
+	}
+	return secrets;
+}
+
+/* The newest one; NULL when there is none. */
+static const Secret *
+find_secret(List *secrets, const char *kind)
+{
+	ListCell   *cell;
+
+	foreach(cell, secrets)
+	{
+		const Secret *secret = lfirst(cell);
+
+		if (strcmp(secret->kind, kind) == 0)
+			return secret;
+	}
+	return NULL;
 }
 
 /* As libcurl takes it: "Name;" is a header without a value. */
@@ -127,67 +196,93 @@ header_line(MemoryContext context, const char *name, const char *value)
 
 /* NULL, with the reason, when it cannot be opened. The caller wipes it. */
 static char *
-open_secret(const pg_uuid_t *endpoint_id, const char *kind, WhSealed sealed, const char **reason)
+open_secret(const pg_uuid_t *endpoint_id, const Secret *secret, const char **reason)
 {
-	return wh_secret_open(&sealed, wh_secret_owner("endpoint", endpoint_id, kind), reason);
+	return wh_secret_open(&secret->sealed, secret->sealed.key_id ?
+						  wh_secret_owner("endpoint", endpoint_id, secret->kind) : NULL, reason);
 }
 
 /* Returns NULL, or why the endpoint can be sent nothing. */
 static const char *
-read_headers(HeapTuple row, const pg_uuid_t *endpoint_id, WhConfig *config, MemoryContext context)
+read_authorization(List *secrets, const pg_uuid_t *endpoint_id, char **line, MemoryContext context)
 {
 	const char *reason = NULL;
-	char	  **headers = text_array(wh_value(row, CONFIG_HEADERS), &config->header_count);
-	WhSealed	sealed = sealed_value(row, CONFIG_AUTHORIZATION);
-	char	   *authorization;
+	const Secret *secret = find_secret(secrets, "authorization");
+	char	   *value;
 
-	config->headers = MemoryContextAlloc(context, (config->header_count + 1) * sizeof(char *));
-	for (int i = 0; i < config->header_count; i++)
-		config->headers[i] = MemoryContextStrdup(context, headers[i]);
-	if (!DatumGetBool(wh_value(row, CONFIG_HAS_AUTHORIZATION)))
-		return NULL;
-
-	if (sealed.text == NULL)
+	if (secret == NULL)
 		return "the value of its Authorization header is missing";
-	authorization = open_secret(endpoint_id, "authorization", sealed, &reason);
-	if (authorization == NULL)
+	value = open_secret(endpoint_id, secret, &reason);
+	if (value == NULL)
 		return reason;
-	config->headers[config->header_count++] = header_line(context, "Authorization", authorization);
-	wh_secret_wipe(authorization);
+	*line = header_line(context, "Authorization", value);
+	wh_secret_wipe(value);
 	return NULL;
 }
 
+/* Of a header as libcurl takes it. */
+static bool
+is_authorization(const char *line)
+{
+	return wh_header_same_name(line, strcspn(line, ":;"), "authorization", strlen("authorization"));
+}
+
 /* Returns NULL, or why the endpoint can be sent nothing. */
 static const char *
-read_certificate(HeapTuple row, const pg_uuid_t *endpoint_id, WhConfig *config,
+read_headers(const Row *row, List *secrets, const pg_uuid_t *endpoint_id, WhConfig *config,
+			 MemoryContext context)
+{
+	const char *reason = NULL;
+	char	  **lines;
+	int			count;
+
+	if (row->nulls[HEADERS])
+		return NULL;
+	lines = text_array(row->values[HEADERS], &count);
+	config->headers = MemoryContextAlloc(context, count * sizeof(char *));
+	for (int i = 0; i < count && reason == NULL; i++)
+	{
+		char	  **line = &config->headers[config->header_count];
+
+		if (is_authorization(lines[i]))
+			reason = read_authorization(secrets, endpoint_id, line, context);
+		else
+			*line = MemoryContextStrdup(context, lines[i]);
+		config->header_count += reason == NULL;
+	}
+	return reason;
+}
+
+/* Returns NULL, or why the endpoint can be sent nothing. */
+static const char *
+read_certificate(const Row *row, List *secrets, const pg_uuid_t *endpoint_id, WhConfig *config,
 				 MemoryContext context)
 {
 	const char *reason = NULL;
-	char	   *certificate = optional_text(row, CONFIG_CLIENT_CERTIFICATE);
-	WhSealed	sealed = sealed_value(row, CONFIG_CLIENT_KEY);
+	const Secret *secret = find_secret(secrets, "client_key");
 	char	   *key;
 
-	if (certificate == NULL)
+	if (row->nulls[CLIENT_CERTIFICATE])
 		return NULL;
-	if (sealed.text == NULL)
+	if (secret == NULL)
 		return "the key of its client certificate is missing";
-	key = open_secret(endpoint_id, "client_key", sealed, &reason);
+	key = open_secret(endpoint_id, secret, &reason);
 	if (key == NULL)
 		return reason;
 	config->certificate = MemoryContextAllocZero(context, sizeof(WhClientCertificate));
-	config->certificate->certificate = MemoryContextStrdup(context, certificate);
+	config->certificate->certificate = keep_text(row, CLIENT_CERTIFICATE, context);
 	config->certificate->key = MemoryContextStrdup(context, key);
 	wh_secret_wipe(key);
-	return wh_client_certificate_id(certificate, config->certificate->id) ? NULL :
-		"OpenSSL failed to tell its client certificate from others";
+	return wh_client_certificate_id(config->certificate->certificate, config->certificate->id) ?
+		NULL : "OpenSSL failed to tell its client certificate from others";
 }
 
 /* False: there is one that is not known, as in a table that a newer version wrote. */
 static bool
-read_schemes(HeapTuple row, WhConfig *config)
+read_schemes(const Row *row, WhConfig *config)
 {
 	int			count;
-	char	  **names = text_array(wh_value(row, CONFIG_SCHEMES), &count);
+	char	  **names = text_array(value_of(row, SCHEMES), &count);
 
 	for (int i = 0; i < count; i++)
 	{
@@ -249,39 +344,34 @@ signable_schemes(const WhConfig *config)
 
 /* Returns NULL, or why the endpoint's requests cannot be signed. */
 static const char *
-read_keys(HeapTuple row, const pg_uuid_t *endpoint_id, WhConfig *config)
+read_keys(List *secrets, const pg_uuid_t *endpoint_id, WhConfig *config)
 {
 	const char *reason = NULL;	/* of a current one */
 	const char *ignored;
-	Datum	   *expiries;
-	int			count;
-	char	  **secrets = text_array(wh_value(row, CONFIG_SECRETS), &count);
-	char	  **key_ids = text_array(wh_value(row, CONFIG_SECRET_KEY_IDS), &count);
+	ListCell   *cell;
 
-	deconstruct_array(DatumGetArrayTypeP(wh_value(row, CONFIG_SECRET_EXPIRIES)), TIMESTAMPTZOID,
-					  8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE, &expiries, NULL, &count);
-	config->keys = palloc0(Max(1, 2 * count) * sizeof(WhSigningKey));
+	config->keys = palloc0(Max(1, 2 * list_length(secrets)) * sizeof(WhSigningKey));
 
 	/*
 	 * The current ones come first. An older one that is broken is left out, or no rotation could
 	 * mend it.
 	 */
-	for (int i = 0; i < count; i++)
+	foreach(cell, secrets)
 	{
-		TimestampTz expires_at = DatumGetTimestampTz(expiries[i]);
-		char	   *secret = open_secret(endpoint_id, "signing",
-										 (WhSealed) {secrets[i], key_ids[i][0] ? key_ids[i] : NULL},
-										 TIMESTAMP_IS_NOEND(expires_at) ? &reason : &ignored);
+		const Secret *secret = lfirst(cell);
+		char	   *text;
 
-		if (secret)
-		{
-			add_keys(config, secret, expires_at);
-			wh_secret_wipe(secret);
-		}
+		if (strcmp(secret->kind, "signing") != 0)
+			continue;
+		text = open_secret(endpoint_id, secret,
+						   TIMESTAMP_IS_NOEND(secret->expires_at) ? &reason : &ignored);
+		if (text)
+			add_keys(config, text, secret->expires_at);
+		wh_secret_wipe(text);
 	}
 	if ((config->schemes & ~signable_schemes(config)) == 0)
 		return NULL;
-	if (count == 0)
+	if (find_secret(secrets, "signing") == NULL)
 		return "it has no secret";
 	return reason ? reason : "its secret cannot be decoded for its signature schemes";
 }
@@ -305,10 +395,10 @@ read_target(WhConfig *config, MemoryContext context)
 
 /* The key that a target signs with. Returns NULL, or why its requests cannot be signed. */
 static const char *
-read_signing_key(HeapTuple row, WhConfig *config)
+read_signing_key(const Row *row, WhConfig *config)
 {
-	char	   *key_id = text_value(row, CONFIG_SIGNING_KEY_ID);
-	WhSealed	sealed = sealed_value(row, CONFIG_SIGNING_KEY);
+	char	   *key_id = text_of(row, SIGNING_KEY_ID);
+	WhSealed	sealed = sealed_of(row, SIGNING_KEY);
 	char	   *secret;
 	const char *reason;
 
@@ -341,32 +431,29 @@ keep_keys(WhConfig *config, MemoryContext context)
 
 /* Returns NULL, or why the endpoint's requests cannot be signed. */
 static const char *
-read_signatures(HeapTuple row, const pg_uuid_t *endpoint_id, WhConfig *config,
+read_signatures(const Row *row, List *secrets, const pg_uuid_t *endpoint_id, WhConfig *config,
 				MemoryContext context)
 {
 	const char *reason;
-	bool		isnull;
 
 	if (!read_schemes(row, config))
 		return "it has an unknown signature scheme";
 	if (config->schemes == 0)
 		return NULL;
-	(void) wh_column(row, CONFIG_SIGNING_KEY_ID, &isnull);
-	reason = isnull ? read_keys(row, endpoint_id, config) : read_signing_key(row, config);
+	reason = row->nulls[SIGNING_KEY_ID] ? read_keys(secrets, endpoint_id, config) :
+		read_signing_key(row, config);
 	keep_keys(config, context);
 	return reason ? reason : read_target(config, context);
 }
 
 static void
-read_schedule(HeapTuple row, WhConfig *config, MemoryContext context)
+read_schedule(const Row *row, WhConfig *config, MemoryContext context)
 {
 	Datum	   *waits;
-	bool		isnull;
-	Datum		datum = wh_column(row, CONFIG_RETRY_SCHEDULE, &isnull);
 
-	if (isnull)
+	if (row->nulls[RETRY_SCHEDULE])
 		return;
-	deconstruct_array(DatumGetArrayTypeP(datum), INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE,
+	deconstruct_array(DatumGetArrayTypeP(row->values[RETRY_SCHEDULE]), INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE,
 					  &waits, NULL, &config->wait_count);
 	config->waits_ms = MemoryContextAlloc(context, Max(1, config->wait_count) * sizeof(int64));
 	for (int i = 0; i < config->wait_count; i++)
@@ -385,12 +472,9 @@ parse_statuses(const char *text, MemoryContext context)
 }
 
 static int32
-integer_or_zero(HeapTuple row, int number)
+integer_or_zero(const Row *row, int column)
 {
-	bool		isnull;
-	Datum		datum = wh_column(row, number, &isnull);
-
-	return isnull ? 0 : DatumGetInt32(datum);
+	return row->nulls[column] ? 0 : DatumGetInt32(row->values[column]);
 }
 
 /*
@@ -414,35 +498,31 @@ hold(WhConfig *config, WhEndpoint *endpoint, const char *reason)
 }
 
 static WhConfig *
-read_config(HeapTuple row, WhEndpoint *endpoint, MemoryContext context)
+read_config(const Row *row, List *secrets, WhEndpoint *endpoint, MemoryContext context)
 {
 	const pg_uuid_t *endpoint_id = &endpoint->endpoint_id;
 	WhConfig   *config = MemoryContextAllocZero(context, sizeof(WhConfig));
 	const char *unsendable;
-	const char *api_version;
-	bool		isnull;
-	Datum		retry_on = wh_column(row, CONFIG_RETRY_ON, &isnull);
 
 	config->references = 1;
-	config->active = DatumGetBool(wh_value(row, CONFIG_ACTIVE));
-	config->tenant_id = MemoryContextStrdup(context, text_value(row, CONFIG_TENANT_ID));
-	config->url = MemoryContextStrdup(context, text_value(row, CONFIG_URL));
-	unsendable = read_headers(row, endpoint_id, config, context);
+	config->active = DatumGetBool(value_of(row, ACTIVE));
+	config->tenant_id = keep_text(row, TENANT_ID, context);
+	config->url = keep_text(row, URL, context);
+	unsendable = read_headers(row, secrets, endpoint_id, config, context);
 	if (unsendable == NULL)
-		unsendable = read_certificate(row, endpoint_id, config, context);
+		unsendable = read_certificate(row, secrets, endpoint_id, config, context);
 	if (unsendable == NULL)
-		unsendable = read_signatures(row, endpoint_id, config, context);
-	if (!wh_body_format_parse(text_value(row, CONFIG_PAYLOAD_FORMAT), &config->payload_format) &&
+		unsendable = read_signatures(row, secrets, endpoint_id, config, context);
+	if (!wh_body_format_parse(text_of(row, PAYLOAD_FORMAT), &config->payload_format) &&
 		unsendable == NULL)
 		unsendable = "its payload_format is unknown";
-	api_version = optional_text(row, CONFIG_API_VERSION);
-	config->api_version = api_version ? MemoryContextStrdup(context, api_version) : NULL;
+	config->api_version = keep_text(row, API_VERSION, context);
 	read_schedule(row, config, context);
-	if (!isnull)
-		config->retry_on = parse_statuses(TextDatumGetCString(retry_on), context);
-	config->timeout_ms = integer_or_zero(row, CONFIG_TIMEOUT_MS);
-	config->max_in_flight = integer_or_zero(row, CONFIG_MAX_IN_FLIGHT);
-	config->rate_limit = DatumGetFloat8(wh_value(row, CONFIG_RATE_LIMIT));
+	if (!row->nulls[RETRY_ON])
+		config->retry_on = parse_statuses(text_of(row, RETRY_ON), context);
+	config->timeout_ms = integer_or_zero(row, TIMEOUT_MS);
+	config->max_in_flight = integer_or_zero(row, MAX_IN_FLIGHT);
+	config->rate_limit = row->nulls[RATE_LIMIT] ? 0 : DatumGetFloat8(row->values[RATE_LIMIT]);
 	config->stale_at = DT_NOEND;
 	if (unsendable)
 		hold(config, endpoint, unsendable);
@@ -494,7 +574,8 @@ wh_config_load(WhScheduler *scheduler, WhPick *picks, int count, MemoryContext c
 	int		   *positions = palloc(count * sizeof(int));
 	int			wanted = 0;
 	TimestampTz now = GetCurrentTimestamp();
-	Datum		argument;
+	Datum		endpoint_ids;
+	List	  **secrets;
 
 	forget_changed(scheduler);
 	for (int i = 0; i < count; i++)
@@ -506,15 +587,16 @@ wh_config_load(WhScheduler *scheduler, WhPick *picks, int count, MemoryContext c
 	if (wanted == 0)
 		return;
 
-	argument = wh_array(UUIDOID, ids, NULL, wanted);
-	wh_statement_execute(&config_statement, &argument, true, SPI_OK_SELECT);
+	endpoint_ids = wh_array(UUIDOID, ids, NULL, wanted);
+	secrets = read_secrets(endpoint_ids, wanted);
+	wh_statement_execute(&options_statement, &endpoint_ids, true, SPI_OK_SELECT);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
-		HeapTuple	row = SPI_tuptable->vals[i];
-		int64		position = DatumGetInt64(wh_value(row, CONFIG_POSITION));
+		Row			row = read_row(i);
+		int64		position = DatumGetInt64(value_of(&row, POSITION));
 		WhEndpoint *endpoint = picks[positions[position - 1]].endpoint;
 
-		endpoint->config = read_config(row, endpoint, context);
+		endpoint->config = read_config(&row, secrets[position - 1], endpoint, context);
 		endpoint->health = WH_HEALTH_UNKNOWN;	/* who changed the options may have changed it */
 	}
 }

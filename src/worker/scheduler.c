@@ -77,7 +77,8 @@ wh_config_release(WhConfig *config)
 		wh_secret_wipe(config->headers[i]);
 		pfree(config->headers[i]);
 	}
-	pfree(config->headers);
+	if (config->headers)
+		pfree(config->headers);
 	if (config->keys)
 	{
 		explicit_bzero(config->keys, config->key_count * sizeof(WhSigningKey));
