@@ -17,6 +17,7 @@
 #include "utils/inval.h"
 #include "utils/timestamp.h"
 #include "worker/config.h"
+#include "worker/secrets.h"
 #include "worker/statement.h"
 
 #define HELD_S 10
@@ -54,34 +55,12 @@ static WhStatement options_statement = {
 	1, {UUIDARRAYOID}
 };
 
-/* The columns of secrets_statement. */
-enum
-{
-	SECRET_POSITION, SECRET_KIND, SECRET_TEXT, SECRET_KEY_ID, SECRET_EXPIRES_AT
-};
-
-static WhStatement secrets_statement = {
-	"SELECT n, s.kind, s.secret, s.encryption_key_id, coalesce(s.expires_at, 'infinity')"
-	" FROM unnest($1) WITH ORDINALITY p(endpoint_id, n)"
-	" JOIN webhooks.endpoint_secrets s ON s.endpoint_id = p.endpoint_id"
-	" ORDER BY n, s.expires_at DESC NULLS FIRST, s.created_at DESC",
-	1, {UUIDARRAYOID}
-};
-
-/* A row of either, the second of which has fewer columns. */
+/* One of its rows. */
 typedef struct Row
 {
 	Datum		values[OPTION_COUNT];
 	bool		nulls[OPTION_COUNT];
 } Row;
-
-/* One of an endpoint's secrets. */
-typedef struct Secret
-{
-	char	   *kind;
-	WhSealed	sealed;
-	TimestampTz expires_at;		/* DT_NOEND: it is current */
-} Secret;
 
 static Row
 read_row(uint64 number)
@@ -145,43 +124,6 @@ sealed_of(const Row *row, int column)
 	return (WhSealed) {optional_text(row, column), optional_text(row, column + 1)};
 }
 
-/* The secrets of the endpoint at each position, the current ones first: lists of Secret. */
-static List **
-read_secrets(Datum endpoint_ids, int count)
-{
-	List	  **secrets = palloc0(count * sizeof(List *));
-
-	wh_statement_execute(&secrets_statement, &endpoint_ids, true, SPI_OK_SELECT);
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		Row			row = read_row(i);
-		int64		position = DatumGetInt64(value_of(&row, SECRET_POSITION));
-		Secret	   *secret = palloc(sizeof(Secret));
-
-		secret->kind = text_of(&row, SECRET_KIND);
-		secret->sealed = sealed_of(&row, SECRET_TEXT);
-		secret->expires_at = DatumGetTimestampTz(value_of(&row, SECRET_EXPIRES_AT));
-		secrets[position - 1] = lappend(secrets[position - 1], secret);
-	}
-	return secrets;
-}
-
-/* The newest one; NULL when there is none. */
-static const Secret *
-find_secret(List *secrets, const char *kind)
-{
-	ListCell   *cell;
-
-	foreach(cell, secrets)
-	{
-		const Secret *secret = lfirst(cell);
-
-		if (strcmp(secret->kind, kind) == 0)
-			return secret;
-	}
-	return NULL;
-}
-
 /* As libcurl takes it: "Name;" is a header without a value. */
 static char *
 header_line(MemoryContext context, const char *name, const char *value)
@@ -194,25 +136,17 @@ header_line(MemoryContext context, const char *name, const char *value)
 	return line;
 }
 
-/* NULL, with the reason, when it cannot be opened. The caller wipes it. */
-static char *
-open_secret(const pg_uuid_t *endpoint_id, const Secret *secret, const char **reason)
-{
-	return wh_secret_open(&secret->sealed, secret->sealed.key_id ?
-						  wh_secret_owner("endpoint", endpoint_id, secret->kind) : NULL, reason);
-}
-
 /* Returns NULL, or why the endpoint can be sent nothing. */
 static const char *
 read_authorization(List *secrets, const pg_uuid_t *endpoint_id, char **line, MemoryContext context)
 {
 	const char *reason = NULL;
-	const Secret *secret = find_secret(secrets, "authorization");
+	const WhEndpointSecret *secret = wh_endpoint_secret_find(secrets, "authorization");
 	char	   *value;
 
 	if (secret == NULL)
 		return "the value of its Authorization header is missing";
-	value = open_secret(endpoint_id, secret, &reason);
+	value = wh_endpoint_secret_open(endpoint_id, secret, &reason);
 	if (value == NULL)
 		return reason;
 	*line = header_line(context, "Authorization", value);
@@ -220,7 +154,7 @@ read_authorization(List *secrets, const pg_uuid_t *endpoint_id, char **line, Mem
 	return NULL;
 }
 
-/* Of a header as libcurl takes it. */
+/* A header, as libcurl takes it, whose value in the table is a mask: it stands among the secrets. */
 static bool
 is_authorization(const char *line)
 {
@@ -259,14 +193,14 @@ read_certificate(const Row *row, List *secrets, const pg_uuid_t *endpoint_id, Wh
 				 MemoryContext context)
 {
 	const char *reason = NULL;
-	const Secret *secret = find_secret(secrets, "client_key");
+	const WhEndpointSecret *secret = wh_endpoint_secret_find(secrets, "client_key");
 	char	   *key;
 
 	if (row->nulls[CLIENT_CERTIFICATE])
 		return NULL;
 	if (secret == NULL)
 		return "the key of its client certificate is missing";
-	key = open_secret(endpoint_id, secret, &reason);
+	key = wh_endpoint_secret_open(endpoint_id, secret, &reason);
 	if (key == NULL)
 		return reason;
 	config->certificate = MemoryContextAllocZero(context, sizeof(WhClientCertificate));
@@ -358,20 +292,20 @@ read_keys(List *secrets, const pg_uuid_t *endpoint_id, WhConfig *config)
 	 */
 	foreach(cell, secrets)
 	{
-		const Secret *secret = lfirst(cell);
+		const WhEndpointSecret *secret = lfirst(cell);
+		bool		current = TIMESTAMP_IS_NOEND(secret->expires_at);
 		char	   *text;
 
 		if (strcmp(secret->kind, "signing") != 0)
 			continue;
-		text = open_secret(endpoint_id, secret,
-						   TIMESTAMP_IS_NOEND(secret->expires_at) ? &reason : &ignored);
+		text = wh_endpoint_secret_open(endpoint_id, secret, current ? &reason : &ignored);
 		if (text)
 			add_keys(config, text, secret->expires_at);
 		wh_secret_wipe(text);
 	}
 	if ((config->schemes & ~signable_schemes(config)) == 0)
 		return NULL;
-	if (find_secret(secrets, "signing") == NULL)
+	if (wh_endpoint_secret_find(secrets, "signing") == NULL)
 		return "it has no secret";
 	return reason ? reason : "its secret cannot be decoded for its signature schemes";
 }
@@ -453,8 +387,8 @@ read_schedule(const Row *row, WhConfig *config, MemoryContext context)
 
 	if (row->nulls[RETRY_SCHEDULE])
 		return;
-	deconstruct_array(DatumGetArrayTypeP(row->values[RETRY_SCHEDULE]), INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE,
-					  &waits, NULL, &config->wait_count);
+	deconstruct_array(DatumGetArrayTypeP(row->values[RETRY_SCHEDULE]), INT8OID, 8, FLOAT8PASSBYVAL,
+					  TYPALIGN_DOUBLE, &waits, NULL, &config->wait_count);
 	config->waits_ms = MemoryContextAlloc(context, Max(1, config->wait_count) * sizeof(int64));
 	for (int i = 0; i < config->wait_count; i++)
 		config->waits_ms[i] = DatumGetInt64(waits[i]);
@@ -588,7 +522,7 @@ wh_config_load(WhScheduler *scheduler, WhPick *picks, int count, MemoryContext c
 		return;
 
 	endpoint_ids = wh_array(UUIDOID, ids, NULL, wanted);
-	secrets = read_secrets(endpoint_ids, wanted);
+	secrets = wh_endpoint_secrets_read(endpoint_ids, wanted);
 	wh_statement_execute(&options_statement, &endpoint_ids, true, SPI_OK_SELECT);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
