@@ -35,6 +35,13 @@
 #define UNSEEN_MAX 4096			/* index entries of rows not seen, in one turn of an endpoint; as
 								 * many in its lanes */
 
+/* One of events. */
+typedef struct Partition
+{
+	WhReader   *reader;
+	BlockNumber end;			/* it is not cut off while it is open */
+} Partition;
+
 typedef struct Fetch
 {
 	WhQueue    *queue;
@@ -47,7 +54,7 @@ typedef struct Fetch
 	void	   *state;
 	TimestampTz now;
 	Relation	events;
-	List	   *partitions;		/* of Partition: events' partitions read so far */
+	List	   *partitions;		/* of Partition: those read so far */
 	StringInfoData payload;		/* scratch */
 	List	   *missing;		/* ids of rows without their event */
 	List	   *expired;		/* ids of rows that nobody may be sent any more */
@@ -57,34 +64,34 @@ typedef struct Fetch
 
 /* ---- events ---- */
 
-static WhReader *
-partition_reader(Fetch *fetch, const pg_uuid_t *event_id)
+static Partition *
+find_partition(Fetch *fetch, const pg_uuid_t *event_id)
 {
 	Datum		key = UUIDPGetDatum(event_id);
 	Oid			oid = wh_find_partition(fetch->events, key);
-	Relation	partition;
-	WhReader   *reader;
+	Relation	rel;
+	Partition  *partition;
 	ListCell   *cell;
 
 	foreach(cell, fetch->partitions)
 	{
-		reader = lfirst(cell);
-		if (RelationGetRelid(reader->rel) == oid)
-			return reader;
+		partition = lfirst(cell);
+		if (RelationGetRelid(partition->reader->rel) == oid)
+			return partition;
 	}
-	partition = wh_open_partition(fetch->events, key, AccessShareLock);
-	(void) RelationGetIndexList(partition);
-	if (!OidIsValid(partition->rd_pkindex))
+	rel = wh_open_partition(fetch->events, key, AccessShareLock);
+	(void) RelationGetIndexList(rel);
+	if (!OidIsValid(rel->rd_pkindex))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("partition webhooks.%s has no primary key",
-						RelationGetRelationName(partition)),
+				 errmsg("partition webhooks.%s has no primary key", RelationGetRelationName(rel)),
 				 errhint("ALTER TABLE webhooks.%s ADD PRIMARY KEY (event_id).",
-						 RelationGetRelationName(partition))));
-	reader = wh_reader_open(partition, partition->rd_pkindex, 1);
-	reader->end = RelationGetNumberOfBlocks(partition);
-	fetch->partitions = lappend(fetch->partitions, reader);
-	return reader;
+						 RelationGetRelationName(rel))));
+	partition = palloc(sizeof(Partition));
+	partition->reader = wh_reader_open(rel, rel->rd_pkindex, 1);
+	partition->end = RelationGetNumberOfBlocks(rel);
+	fetch->partitions = lappend(fetch->partitions, partition);
+	return partition;
 }
 
 /* The event of a row of the queue, good until the next is read; NULL when there is none. */
@@ -92,12 +99,13 @@ static TupleTableSlot *
 read_event(Fetch *fetch, TupleTableSlot *row)
 {
 	pg_uuid_t  *event_id = DatumGetUUIDP(wh_slot_get(row, QUEUE_EVENT_ID));
-	WhReader   *reader = partition_reader(fetch, event_id);
+	Partition  *partition = find_partition(fetch, event_id);
+	WhReader   *reader = partition->reader;
 	bool		isnull;
 	Datum		place = slot_getattr(row, QUEUE_EVENT_PLACE, &isnull);
 	ScanKeyData key;
 
-	if (!isnull && wh_row_at(reader->rel, reader->end, (ItemPointer) DatumGetPointer(place),
+	if (!isnull && wh_row_at(reader->rel, partition->end, (ItemPointer) DatumGetPointer(place),
 							 EVENTS_EVENT_ID, event_id, reader->slot))
 		return reader->slot;
 	ScanKeyInit(&key, EVENTS_EVENT_ID, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(event_id));
@@ -539,7 +547,7 @@ fetch_rows(void *state)
 	if (fetch->lanes)
 		wh_reader_close(fetch->lanes);
 	foreach(cell, fetch->partitions)
-		wh_reader_close(lfirst(cell));
+		wh_reader_close(((Partition *) lfirst(cell))->reader);
 	table_close(fetch->events, AccessShareLock);
 	postpone_missing(fetch);
 	expire(fetch);

@@ -19,8 +19,6 @@ typedef struct WhReader
 	Relation	rel;
 	Relation	index;
 	IndexScanDesc scan;
-	BlockNumber end;			/* of rel, where its reader asked for it; rel is not cut off while
-								 * it is open */
 	TupleTableSlot *slot;		/* the row found */
 } WhReader;
 
