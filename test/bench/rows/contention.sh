@@ -53,7 +53,7 @@ row_contention()
 	WAIT_SECONDS=30 await_empty_queue >/dev/null
 	close_session
 	disable
-	configure webhooks.workers 1
+	unconfigure webhooks.workers
 
 	deadlocks=$(($(log_count 'deadlock detected') - deadlocks))
 	read -r recorded largest p999 late from_dispatch < <(contention_figures)

@@ -56,7 +56,7 @@ row_throughput_2_workers()
 {
 	configure webhooks.workers 2
 	measure_throughput throughput-2-workers "$HTTP" ">= 0.9"
-	configure webhooks.workers 1
+	unconfigure webhooks.workers
 }
 
 row_throughput_https()
