@@ -318,6 +318,7 @@ wh_transport_create(void)
 
 	if (t == NULL)
 		return NULL;
+	/* in a worker wh_memory_use has set libcurl up, and this counts one user more */
 	if (!initialized && curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK)
 		initialized = true;
 	wh_origins_init(&t->origins);
